@@ -1,0 +1,44 @@
+# Each target sets up what it needs: see tools/setup.
+
+python := .venv/bin/python
+
+.PHONY: help demo test lint unit format test-all-pythons clean ready
+# "make -j test" shall not mix the linters' words with pytest's
+.NOTPARALLEL:
+
+help:
+	@echo 'make demo              record a command and show it again'
+	@echo 'make test              lint and test everything'
+	@echo 'make lint              ruff and mypy only'
+	@echo 'make unit              pytest only; make unit ARGS="-n0 -k store"'
+	@echo 'make format            let ruff mend what it can'
+	@echo 'make test-all-pythons  pytest on every Python found here'
+	@echo 'make clean             remove environments, caches and builds'
+
+demo:
+	@tools/setup
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" tools/demo
+
+test: lint unit
+
+ready:
+	@tools/setup test
+
+lint: ready
+	$(python) -m ruff check
+	$(python) -m ruff format --check
+	$(python) -m mypy
+
+unit: ready
+	$(python) -m pytest $(ARGS)
+
+format: ready
+	$(python) -m ruff check --fix
+	$(python) -m ruff format
+
+test-all-pythons:
+	@tools/test-all-pythons
+
+clean:
+	rm -rf .venv .venvs build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,332 @@
+"""The front door: what the command line, the dashboard and a user's script all hold."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from qrec.config import Config, find_home
+from qrec.errors import NoSuchAttempt, QrecError, Refused, StoreBusy, StoreError, StoreUnwritable, WrongUsage
+from qrec.output import attempt_folder, remove_folder
+from qrec.recorder import Recorder, Terms
+from qrec.registry import EXECUTORS, Registry
+from qrec.stores.base import Query
+from qrec.task import Status, Task, new_uid, timestamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
+
+    from qrec.executors.base import Action, Executor
+    from qrec.output import Output
+    from qrec.search import Hit
+    from qrec.stores.base import Store
+
+SHOWN = 50  #: tasks in a list when nobody says how many
+FOLLOWED = 0.05  #: seconds between two looks at a growing output
+
+
+class Qrec:
+    """One home and its store.
+
+        qrec = Qrec()
+        task = qrec.run("make test", message="before the release")
+        for task in qrec.find(Query(statuses=frozenset({Status.FAILED})), limit=5): ...
+
+    `home` is a folder (default: $QREC_HOME, else the user's data folder); `store` a name or URL (default: the
+    setting).  `complaints` holds sentences for the user about what could not be recorded.
+    """
+
+    def __init__(self, home: str | None = None, store: str | None = None) -> None:
+        self.home = find_home(home)
+        self.config = Config(self.home)
+        self.registry = Registry(self.home)
+        self.complaints: list[str] = []
+        if self.config.complaint is not None:
+            self.complaints.append(str(self.config.complaint))
+        self.complaints += self.registry.complaints
+        self.store: Store = self.open_store(store)
+        self.recorder = Recorder(self.home, self.store, self.setting("grace"))
+        self.recorder.complaints = self.complaints
+        self.executors: dict[str, Executor] = {}
+
+    def setting(self, name: str) -> Any:
+        """A setting; its default, and a complaint, where what is written cannot be used: no slip stops a run."""
+        try:
+            return self.config.get(name)
+        except WrongUsage as error:
+            from qrec.config import setting_named
+
+            self.complaints.append(str(error))
+            return setting_named(name).default
+
+    def open_store(self, choice: str | None) -> Store:
+        """The store that was asked for, or else the one that is set."""
+        if choice:
+            return self.registry.store(self.home, choice)
+        try:
+            return self.registry.store(self.home, self.setting("store"))
+        except WrongUsage as error:
+            self.complaints.append(str(error))
+            return self.registry.store(self.home, "sqlite")
+
+    def executor(self, name: str) -> Executor:
+        """The executor of that name."""
+        if name not in self.executors:
+            self.executors[name] = self.registry.executor(name)(self.recorder)
+        return self.executors[name]
+
+    # Running
+
+    def run(
+        self,
+        command: str | Sequence[str],
+        *,
+        message: str = "",
+        tags: Iterable[str] = (),
+        cwd: str | None = None,
+        timeout: float | None = None,
+        executor: str | None = None,
+        show: bool = True,
+        take_signals: bool = False,
+    ) -> Task:
+        """Run a command, record it, and return the task when the executor is done with it.
+
+        A single string is a program, or a line for the shell if it holds blanks or shell characters; several are
+        executed as they are.  `timeout` is in seconds; `show` passes the output on; `take_signals` is for a process
+        that exists for this command alone.  A command that fails raises nothing: see the task's `status` and
+        `returncode`.
+        """
+        task = self.new_task(command, message=message, tags=tags, cwd=cwd, executor=executor)
+        return self.executor(task.executor).launch(task, Terms(limit=timeout, show=show, take_signals=take_signals))
+
+    def new_task(
+        self,
+        command: str | Sequence[str],
+        *,
+        message: str = "",
+        tags: Iterable[str] = (),
+        cwd: str | None = None,
+        executor: str | None = None,
+    ) -> Task:
+        """The record of a command that has not begun."""
+        from qrec.executors.shell import shell_for
+
+        argv = (command,) if isinstance(command, str) else tuple(command)
+        if not argv:
+            raise WrongUsage("there is no command; write `qrec run COMMAND...`")
+        shell = shell_for(argv, self.setting("shell"))
+        draft = Task(
+            uid="", executor="", argv=argv, turn=turn(), message=message, tags=unique(tags),
+            pwd=os.path.abspath(cwd) if cwd is not None else here(), user=user(), host=os.uname().nodename,
+            created=timestamp(), data={"shell": shell} if shell else {},
+        )  # fmt: skip
+        name = executor or self.registry.pick_executor(draft.command)
+        return draft.copy(uid=new_uid(name), executor=name)
+
+    def rerun(
+        self,
+        reference: str | None = None,
+        *,
+        message: str | None = None,
+        cwd: str | None = None,
+        timeout: float | None = None,
+        show: bool = True,
+        take_signals: bool = False,
+    ) -> Task:
+        """Run a recorded command again, in its folder: the same uid, and the attempt before is kept."""
+        task = self.get(reference)
+        if not task.status.is_final:
+            raise Refused(f"{task.uid} is {task.status}; `qrec cancel {task.number}` ends it")
+        folder = os.path.abspath(cwd) if cwd is not None else task.pwd
+        if not os.path.isdir(folder):
+            raise Refused(f"the folder {folder} is not there any more; name another with --cwd")
+        data = {"shell": task.data["shell"]} if "shell" in task.data else {}
+        if message is not None:
+            self.store.change(task.uid, message=message)
+        task = self.store.archive(
+            task.uid, (task.status, task.attempt), Status.RUNNING, turn=turn(), pwd=folder, user=user(),
+            host=os.uname().nodename, started=timestamp(), data={**data, **self.recorder.claim()},
+        )  # fmt: skip
+        terms = Terms(limit=timeout, show=show, take_signals=take_signals)
+        return self.executor(task.executor).launch(task, terms, known=True)
+
+    # Looking back
+
+    def refresh(self) -> None:
+        """Take in what waits for the store, and learn how the running tasks stand.
+
+        A store that cannot be written now is no reason not to read it.
+        """
+        try:
+            self.recorder.take_in()
+            unfinished = Query(statuses=frozenset({Status.RUNNING, Status.SUBMITTED}))
+            self.refresh_tasks(self.store.find(unfinished))
+        except (StoreBusy, StoreUnwritable) as error:
+            self.complaints.append(f"shown as last recorded: {error}")
+
+    def refresh_tasks(self, tasks: Sequence[Task]) -> None:
+        """Ask each executor about its unfinished tasks, all at once."""
+        for name in {task.executor for task in tasks}:
+            try:
+                executor = self.executor(name)
+            except QrecError as error:  # its plug-in is gone
+                self.complaints.append(str(error))
+                continue
+            executor.refresh([task for task in tasks if task.executor == name])
+
+    def get(self, reference: str | None = None, attempt: int | None = None) -> Task:
+        """The task that a number, uid or prefix names, or the one last started; or one of its attempts."""
+        self.refresh()
+        task = self.store.resolve(reference)
+        if attempt is None or attempt == task.attempt:
+            return task
+        before = self.store.attempts(task.uid)
+        for found in before:
+            if found.attempt == attempt:
+                return found
+        raise NoSuchAttempt(task.uid, attempt, [*(old.attempt for old in before), task.attempt])
+
+    def find(self, query: Query | None = None, limit: int | None = SHOWN) -> list[Task]:
+        """The newest tasks that match, oldest first."""
+        self.refresh()
+        return self.store.find(query, limit)
+
+    def count(self, query: Query | None = None) -> int:
+        """How many tasks match."""
+        return self.store.count(query or Query())
+
+    def output(self, task: Task) -> Output:
+        """What an attempt printed."""
+        return self.store.output(task)
+
+    def published(self, task: Task) -> dict[str, Any]:
+        """The task as `qrec get` prints it."""
+        from qrec.published import published
+
+        before = [attempt.attempt for attempt in self.store.attempts(task.uid)]
+        return published(task, self.output(task), [*before, self.store.get(task.uid).attempt])
+
+    def search(self, words: Sequence[str], query: Query | None = None, limit: int | None = SHOWN) -> list[Hit]:
+        """The newest tasks that hold every word in command, message, tags or output, oldest first.
+
+        Case does not matter.  Words under three characters are looked for in the newest 10,000 tasks only, unless
+        a longer word stands beside them.
+        """
+        from itertools import islice
+
+        from qrec.search import PIECE, SHORT_SCAN, Hit, fields, fold, matches
+
+        self.refresh()
+        folded = [fold(word) for word in words if word]
+        if not folded:
+            raise WrongUsage("there is no word to search for; `qrec ls` lists everything")
+        long = [word for word in folded if len(word) >= PIECE]
+        query = query or Query()
+        tasks = self.store.candidates(long, query) if long else islice(self.store.newest_first(query), SHORT_SCAN)
+        found = ((task, matches(fields(task, self.output(task)), folded)) for task in tasks)
+        hits = (Hit(task=task, matches=matched) for task, matched in found if matched)
+        return list(islice(hits, limit))[::-1]
+
+    def follow(self, task: Task, streams: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+        """What the task has printed in these streams, and what it goes on printing until it has ended."""
+        seen = dict.fromkeys(streams, 0)
+        while True:
+            now = self.recorder.settle(self.store.get(task.uid))
+            over = now.status.is_final or now.attempt != task.attempt
+            output = self.output(task)
+            for stream in streams:
+                while block := output.read(stream, seen[stream], 1 << 20):
+                    seen[stream] += len(block)
+                    yield stream, block
+            if over:
+                return
+            time.sleep(FOLLOWED)
+
+    # Acting
+
+    def actions(self, executor: str) -> dict[str, Action]:
+        """What an executor's tasks offer."""
+        return self.executor(executor).actions()
+
+    def act(self, reference: str | None, action: str, **options: Any) -> Any:
+        """Do one of the actions of a task's executor, and return what it returns."""
+        task = self.get(reference)
+        return self.executor(task.executor).act(action, task, **options)
+
+    def cancel(self, reference: str | None = None) -> Task:
+        """End a task, on whatever executor; return it as it ended."""
+        ended: Task = self.act(reference, "cancel")
+        return ended
+
+    def note(self, reference: str | None, message: str) -> Task:
+        """Change the note of a task."""
+        return self.store.change(self.get(reference).uid, message=message)
+
+    def tag(self, reference: str | None, add: Iterable[str] = (), remove: Iterable[str] = ()) -> Task:
+        """Add and remove tags of a task."""
+        task = self.get(reference)
+        gone = set(remove)
+        return self.store.change(task.uid, tags=tuple(tag for tag in unique([*task.tags, *add]) if tag not in gone))
+
+    def cleared(self, reference: str | None) -> list[Task]:
+        """The tasks that `clear` of this word would remove: an executor's, one task, or with None all."""
+        self.refresh()
+        if reference is None:
+            return self.store.find()
+        if reference in self.registry.names(EXECUTORS):
+            return self.store.find(Query(executor=reference))
+        return [self.store.resolve(reference)]
+
+    def clear(self, tasks: Iterable[Task], force: bool = False) -> Iterator[tuple[Task, bool]]:
+        """Remove tasks with all they left; say of each whether it went.
+
+        Unfinished ones stay, or are cancelled first with `force`.
+        """
+        for task in tasks:
+            if not task.status.is_final and force:
+                task = self.executor(task.executor).cancel(task)
+            if task.status.is_final:
+                self.remove(task)
+            yield task, task.status.is_final
+
+    def remove(self, task: Task) -> None:
+        """Forget one ended task: first the record, so that no record ever stands without its output."""
+        self.store.delete(task.uid)
+        for attempt in range(1, task.attempt + 1):
+            remove_folder(attempt_folder(self.home, task.uid, attempt))
+
+
+def turn() -> int:
+    """Now, in microseconds: the order in which people start tasks."""
+    return time.time_ns() // 1000
+
+
+def here() -> str:
+    """The working folder; nothing if it has been removed under us."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
+def user() -> str:
+    """Who runs this."""
+    for name in ("LOGNAME", "USER"):
+        if os.environ.get(name):
+            return os.environ[name]
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def unique(tags: Iterable[str]) -> tuple[str, ...]:
+    """Tags once each, in their order."""
+    return tuple(dict.fromkeys(tag for tag in tags if tag))
+
+
+__all__ = ["Qrec", "Query", "Status", "StoreError", "Task"]

@@ -1,0 +1,98 @@
+"""The command line: parse, one call, print."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from qrec.cli.words import NotPlain, read_run
+from qrec.errors import QrecError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Do what the words say and exit."""
+    words = sys.argv[1:] if words is None else words
+    try:
+        options, command = read_run(words)
+    except NotPlain:
+        leave(run_click(words))
+    leave(guarded(lambda: run_plain(options, command), bool(options["debug"])))
+
+
+def run_plain(options: dict[str, object], command: list[str]) -> int:
+    """`qrec run`, without click."""
+    from qrec.cli.run import run
+
+    return run(options, command)
+
+
+def run_click(words: Sequence[str]) -> int:
+    """Every other call."""
+    from qrec.cli.commands import qrec
+
+    return guarded(lambda: qrec.main(list(words), prog_name="qrec", standalone_mode=False) or 0, "--debug" in words)
+
+
+def guarded(call: Callable[[], int], debug: bool) -> int:
+    """The exit code of a call; errors become one line, and a traceback only for those who ask for it."""
+    try:
+        return call()
+    except QrecError as error:
+        if debug:
+            raise
+        say(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        return unforeseen(error)
+
+
+def unforeseen(error: Exception) -> int:
+    """What click found wrong with the words, or a mistake of ours, in one line."""
+    import click
+
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.Abort):
+        say("nothing was done")
+        return 1
+    if isinstance(error, click.ClickException):
+        words = error.format_message().replace("\n", " ")
+        hint = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "qrec"
+        say(f"{words.rstrip('.')}; `{hint} --help` tells more" if isinstance(error, click.UsageError) else words)
+        return error.exit_code
+    say(f"{type(error).__name__}: {error} (an error of qrec's own; --debug shows where)")
+    return 1
+
+
+def say(sentence: str) -> None:
+    """Tell the user something, in one line on stderr; nobody there to read it is no error."""
+    line = "qrec: " + " ".join(sentence.splitlines()) + "\n"
+    try:
+        sys.stdout.flush()
+        os.write(2, line.encode("utf-8", "replace"))
+    except (OSError, AttributeError):
+        pass
+
+
+def leave(code: int) -> NoReturn:
+    """Exit at once: taking the interpreter down in order costs more than it is worth here."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except OSError:
+        pass  # the reader has gone
+    os._exit(code)
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable

@@ -1,0 +1,573 @@
+"""Every verb, read by click: each function makes one call and prints."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import sys
+
+import click
+
+from qrec import __version__
+from qrec.cli import say
+from qrec.cli.words import ALWAYS, CWD, JSON, MESSAGE, QUIET, RUN, TIMEOUT, YES, Flag, merge
+from qrec.errors import Refused, WrongUsage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, TypeVar
+
+    from qrec.api import Qrec
+    from qrec.executors.base import Action
+    from qrec.stores.base import Query
+    from qrec.task import Task
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+TASK_HELP = "TASK is a number, a uid or the beginning of one; without it, the task you last started."
+
+
+class Verbs(click.Group):
+    """The verbs in the order in which a newcomer needs them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of definition."""
+        return list(self.commands)
+
+
+def options(*flags: Flag) -> Callable[[Function], Function]:
+    """Declare options from their data."""
+
+    def declare(function: Function) -> Function:
+        for flag in reversed(flags):
+            settings: dict[str, Any] = {"help": flag.help}
+            settings |= {"metavar": flag.metavar, "multiple": flag.many} if flag.metavar else {"is_flag": True}
+            function = click.option(*flag.names, flag.key, **settings)(function)
+        return function
+
+    return declare
+
+
+def verb(example: str, *flags: Flag, **settings: Any) -> Callable[[Function], click.Command]:
+    """A verb with its options and an example; its function gets the group's and its own options as one dict."""
+
+    def declare(function: Function) -> click.Command:
+        @functools.wraps(function)
+        def call(**given: Any) -> Any:
+            context = click.get_current_context()
+            keys = {flag.key for flag in flags}
+            own = {key: value for key, value in given.items() if key in keys}
+            words = {key: value for key, value in given.items() if key not in keys}
+            return function(merge(context.find_root().params, own), **words)
+
+        described = {
+            "epilog": "\b\nExample:\n" + "\n".join(f"  {line.strip()}" for line in example.splitlines()),
+            **settings,
+        }
+        return qrec.command(**described)(options(*flags)(call))
+
+    return declare
+
+
+TASK = click.argument("task", required=False)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@options(*ALWAYS)
+@click.version_option(__version__, prog_name="qrec", message="%(prog)s %(version)s")
+def qrec(**_: Any) -> None:
+    """Record any command, wherever it runs, and look back at it.
+
+    \b
+    qrec run make test         run it as without qrec, and keep everything
+    qrec ls                    what was run, newest last
+    qrec get                   all about the last one, as JSON
+    qrec log 12                what task 12 printed
+    qrec search segfault       every task that said so
+    qrec rerun 12              the same again, in the same folder
+    """
+
+
+def front_door(given: dict[str, Any]) -> Qrec:
+    """The Qrec that the options name."""
+    from qrec.api import Qrec
+
+    return Qrec(given["home"], given["store"])
+
+
+def looking(given: dict[str, Any]) -> Qrec:
+    """The Qrec for a verb that prints: a reader that closes its pipe (`| head`) ends us quietly."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    return front_door(given)
+
+
+def tell(door: Qrec) -> None:
+    """Tell what could not be done on the way, on stderr."""
+    for complaint in dict.fromkeys(door.complaints):
+        say(complaint)
+
+
+# Running
+
+
+@verb(
+    "qrec run make test\n  qrec run -m 'before the release' -t ci make test\n  qrec run 'grep -c error *.log | sort'",
+    *RUN,
+    context_settings={"allow_interspersed_args": False},
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(given: dict[str, Any], command: tuple[str, ...]) -> int:
+    """Run a command and record it.
+
+    Output, input, signals and exit code are as without qrec.  Options end at the first word of the command. One
+    argument with blanks or shell characters is a line for your $SHELL.
+    """
+    from qrec.cli.run import run
+
+    return run(given, command)
+
+
+@verb("qrec rerun 12\n  qrec -m 'with the fix' rerun", MESSAGE, CWD, TIMEOUT, QUIET, JSON)
+@TASK
+def rerun(given: dict[str, Any], task: str | None) -> int:
+    """Run a recorded command again, in its folder.
+
+    The task keeps its uid; the attempt before is kept (`get --attempt 1`).
+    """
+    from qrec.cli.run import rerun
+
+    return rerun(given, task)
+
+
+# Looking back
+
+ATTEMPT = click.option("--attempt", type=click.IntRange(1), metavar="N", help="An attempt before the current one.")
+
+
+@verb("qrec get 12\n  qrec get | jq .data.returncode", JSON)
+@TASK
+@ATTEMPT
+def get(given: dict[str, Any], task: str | None, attempt: int | None) -> None:
+    """Print all that is known of a task, as JSON."""
+    from qrec.cli.show import put_json
+
+    door = looking(given)
+    found = door.get(task, attempt)
+    put_json(door.published(found))
+    tell(door)
+
+
+def filters(function: Function) -> Function:
+    """The options that narrow down a list of tasks."""
+    from qrec.task import Status
+
+    names = [status.value for status in Status]
+    for option in reversed((
+        click.option("--status", "statuses", multiple=True, type=click.Choice(names), help="With this status."),
+        click.option("--failed", is_flag=True, help="That failed or were lost."),
+        click.option("-t", "--tag", "tags", multiple=True, metavar="TAG", help="With this tag."),
+        click.option("--since", metavar="TIME", help="Recorded since then: 2d (ago), today, 2026-11-20."),
+        click.option("--until", metavar="TIME", help="Recorded before then."),
+        click.option("--cwd", metavar="DIR", help="Recorded in this folder or below it."),
+        click.option("-n", "limit", type=click.IntRange(1), metavar="N", help="At most so many, the newest."),
+        click.option("--all", "all_", is_flag=True, help="All of them."),
+    )):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def query_of(
+    statuses: Iterable[str], failed: bool, tags: Iterable[str], since: str | None, until: str | None, cwd: str | None,
+    executor: str | None = None,
+) -> Query:  # fmt: skip
+    """The query that the filters ask for."""
+    from qrec.stores.base import Query
+    from qrec.task import Status
+
+    chosen = {Status(name) for name in statuses} | ({Status.FAILED, Status.LOST} if failed else set())
+    return Query(
+        statuses=frozenset(chosen), executor=executor, tags=frozenset(tags), since=stamp_of(since),
+        until=stamp_of(until), cwd=None if cwd is None else os.path.abspath(cwd),
+    )  # fmt: skip
+
+
+def stamp_of(words: str | None) -> str | None:
+    """A time from the command line as it is stored."""
+    from qrec.task import timestamp
+    from qrec.units import point_in_time
+
+    return None if words is None else timestamp(point_in_time(words).timestamp())
+
+
+def limit_of(limit: int | None, all_: bool) -> int | None:
+    """How many are shown: as many as asked for, all, or a screenful."""
+    from qrec.api import SHOWN
+
+    return limit if limit is not None else None if all_ else SHOWN
+
+
+@verb("qrec ls --failed --since 2d\n  qrec ls --cwd . -n 5", JSON)
+@click.argument("executor", required=False)
+@filters
+def ls(given: dict[str, Any], executor: str | None, limit: int | None, all_: bool, **narrowed: Any) -> None:
+    """List the tasks, newest last.
+
+    EXECUTOR names one kind of task, `shell` say.
+    """
+    from qrec.cli.show import put, put_json, table
+
+    door = looking(given)
+    if executor is not None:
+        door.registry.executor(executor)
+    query = query_of(executor=executor, **narrowed)
+    tasks = door.find(query, limit_of(limit, all_))
+    if given["json"]:
+        put_json([task.summary() for task in tasks])
+    elif tasks:
+        for line in table(tasks):
+            put(line)
+        left_out(door, query, tasks, limit)
+    else:
+        say("nothing is recorded yet" if not door.count() else "no task matches")
+    tell(door)
+
+
+def left_out(door: Qrec, query: Query, tasks: Sequence[Task], limit: int | None) -> None:
+    """Say how many tasks the list leaves out; who asked for a number knows."""
+    from qrec.api import SHOWN
+
+    if limit is None and len(tasks) >= SHOWN and (more := door.count(query) - len(tasks)) > 0:
+        sys.stdout.flush()
+        click.echo(f"{more} more before these; --all lists them", err=True)
+
+
+@verb("qrec search 'cannot allocate' --since 1w\n  qrec search make release --failed", JSON)
+@click.argument("words", nargs=-1, required=True)
+@filters
+def search(given: dict[str, Any], words: tuple[str, ...], limit: int | None, all_: bool, **narrowed: Any) -> None:
+    """Find tasks that hold every word, newest last.
+
+    Commands, notes, tags and output are searched, whatever the case of letters; an argument with blanks is one
+    phrase.
+    """
+    from qrec.cli.show import hit_lines, put, put_json
+    from qrec.search import PIECE, SHORT_SCAN
+
+    door = looking(given)
+    hits = door.search(words, query_of(**narrowed), limit_of(limit, all_))
+    if given["json"]:
+        put_json([{**hit.task.summary(), "matches": [match.asdict() for match in hit.matches]} for hit in hits])
+    for hit in () if given["json"] else hits:
+        for line in hit_lines(hit, words):
+            put(line)
+    if all(len(word) < PIECE for word in words) and door.count() > SHORT_SCAN:
+        say(f"words this short are looked for in the newest {SHORT_SCAN:,} tasks only")
+    if not hits and not given["json"]:
+        say("no task holds " + ("that" if len(words) == 1 else "all of these"))
+    tell(door)
+
+
+@verb("qrec log 12 -f\n  qrec log --stderr -n 20", JSON)
+@TASK
+@ATTEMPT
+@click.option("-f", "--follow", is_flag=True, help="Go on as the task prints, until it has ended.")
+@click.option("--stdout", "only", flag_value="stdout", help="Only what went to stdout.")
+@click.option("--stderr", "only", flag_value="stderr", help="Only what went to stderr.")
+@click.option("-n", "lines", type=click.IntRange(0), metavar="N", help="Only the last N lines.")
+def log(
+    given: dict[str, Any], task: str | None, attempt: int | None, follow: bool, only: str | None, lines: int | None
+) -> None:
+    """Print what a task printed, byte for byte, both streams in their order."""
+    from qrec.output import STREAMS, last_lines, merged
+
+    door = looking(given)
+    found = door.get(task, attempt)
+    streams = STREAMS if only is None else (only,)
+    output = door.output(found)
+    blocks = merged(output, streams) if lines is None else last_lines(output, lines, streams)
+    if given["json"]:
+        print_json_log(blocks)
+    elif follow:
+        print_blocks(door.follow(found, streams))
+    else:
+        print_blocks(blocks)
+    tell(door)
+
+
+def print_blocks(blocks: Iterable[tuple[str, bytes]]) -> None:
+    """Bytes on stdout, as they come."""
+    for _, block in blocks:
+        sys.stdout.buffer.write(block)
+        sys.stdout.buffer.flush()
+
+
+def print_json_log(blocks: Iterable[tuple[str, bytes]]) -> None:
+    """One JSON object a block: its stream and text."""
+    from qrec.output import text
+
+    for stream, block in blocks:
+        click.echo(json.dumps({"stream": stream, "text": text(block)}))
+
+
+# Telling more
+
+
+@verb("qrec note 12 'this one used the old data'", JSON)
+@click.argument("task")
+@click.argument("text", nargs=-1, required=True)
+def note(given: dict[str, Any], task: str, text: tuple[str, ...]) -> None:
+    """Change the note of a task."""
+    door = looking(given)
+    confirm(given, door, door.note(task, " ".join(text)))
+
+
+@verb("qrec tag 12 baseline paper\n  qrec tag 12 --remove paper", JSON)
+@click.argument("task")
+@click.argument("tags", nargs=-1)
+@click.option("-r", "--remove", multiple=True, metavar="TAG", help="Take this tag away; may be given again.")
+def tag(given: dict[str, Any], task: str, tags: tuple[str, ...], remove: tuple[str, ...]) -> None:
+    """Give a task tags, or take some away; without any, print those it has."""
+    door = looking(given)
+    if tags or remove:
+        confirm(given, door, door.tag(task, tags, remove))
+        return
+    from qrec.cli.show import put, put_json
+
+    found = door.get(task).tags
+    if given["json"]:
+        put_json(list(found))
+    for word in () if given["json"] else found:
+        put(word)
+
+
+def confirm(given: dict[str, Any], door: Qrec, task: Task) -> None:
+    """Print the changed task for programs; people asked for the change and need no answer."""
+    from qrec.cli.show import put_json
+
+    if given["json"]:
+        put_json(task.summary())
+    tell(door)
+
+
+# Acting
+
+
+@verb(
+    "qrec exec status 12\n  qrec exec 12 output\n  qrec exec shell",
+    JSON,
+    name="exec",
+    context_settings={"ignore_unknown_options": True},
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[ACTION] [TASK]")
+def exec_(given: dict[str, Any], words: tuple[str, ...]) -> None:
+    """Do what a task's executor offers.
+
+    ACTION and TASK may come in either order.  Without an action, or with an executor's name alone, lists what can be
+    done.
+    """
+    door = looking(given)
+    first = [word for word in words if not word.startswith("-")][:2]
+    if len(first) == 1 and door.registry.named("qrec.executors", first[0]):
+        list_actions(given, door.actions(first[0]))
+    else:
+        name, reference = split_words(door, first)
+        task = door.get(reference)
+        offered = door.actions(task.executor)
+        if name is None:
+            list_actions(given, offered)
+        else:
+            rest = [word for word in words if word not in first]
+            values = action_options(offered[name], rest) if name in offered else {}
+            present(given, door.act(task.uid, name, **values))
+    tell(door)
+
+
+def split_words(door: Qrec, words: Sequence[str]) -> tuple[str | None, str | None]:
+    """Which of at most two words is the action and which the task."""
+    if not words:
+        return None, None
+    actions = {name for executor in door.registry.names("qrec.executors") for name in door.actions(executor)}
+    if len(words) == 1:
+        return (words[0], None) if words[0] in actions else (None, words[0])
+    ordered = words if words[0] in actions or words[1] not in actions else words[::-1]
+    return ordered[0], ordered[1]
+
+
+def action_options(action: Action, words: Sequence[str]) -> dict[str, Any]:
+    """The values of an action's own options."""
+    parameters: list[click.Parameter] = []
+    for option in action.options:
+        names = [f"--{option.name.replace('_', '-')}", option.name]
+        kind: dict[str, Any] = {"is_flag": True} if option.kind is bool else {"type": option.kind}
+        parameters.append(click.Option(names, default=option.default, help=option.help, **kind))
+    command = click.Command(action.name, params=parameters, help=action.help)
+    with command.make_context(f"qrec exec {action.name}", list(words)) as context:
+        return context.params
+
+
+def list_actions(given: dict[str, Any], actions: dict[str, Action]) -> None:
+    """What can be done, a line each."""
+    from qrec.cli.show import put, put_json
+
+    if given["json"]:
+        put_json({name: action.help for name, action in actions.items()})
+    for name, action in () if given["json"] else actions.items():
+        put(f"{name:<10}  {action.help}")
+
+
+def present(given: dict[str, Any], result: Any) -> None:
+    """What an action returned: bytes as they are, a task in a sentence, the rest as text."""
+    from qrec.cli.show import put, put_json
+    from qrec.output import text_lines
+    from qrec.task import Task
+
+    if isinstance(result, Task):
+        if given["json"]:
+            put_json(result.summary())
+        else:
+            put(f"{result.uid} is {result.status}")
+    elif given["json"]:
+        put_json(text_lines(result) if hasattr(result, "__next__") else result)
+    elif hasattr(result, "__next__"):
+        print_blocks(("", block) for block in result)
+    elif isinstance(result, dict):
+        for key, value in result.items():
+            put(f"{key:<10}  {'' if value is None else value}")
+    else:
+        put(str(result))
+
+
+@verb("qrec cancel 12", JSON)
+@click.argument("tasks", nargs=-1, metavar="[TASK]...")
+def cancel(given: dict[str, Any], tasks: tuple[str, ...]) -> None:
+    """End a running task: ask it first, kill it if it does not listen."""
+    door = looking(given)
+    for task in tasks or (None,):
+        present(given, door.cancel(task))
+    tell(door)
+
+
+@verb("qrec clear 12\n  qrec clear shell -y\n  qrec clear --all -y", YES, JSON)
+@click.argument("words", nargs=-1, metavar="[TASK|EXECUTOR]...")
+@click.option(
+    "--all", "all_", is_flag=True, help="Everything; the same as naming nothing, and needed for that with -y."
+)
+@click.option("--force", is_flag=True, help="Cancel what still runs, then remove it too.")
+def clear(given: dict[str, Any], words: tuple[str, ...], all_: bool, force: bool) -> None:
+    """Remove tasks with their output, for good.
+
+    Asks first.  Unfinished tasks are left, and named.
+    """
+    door = looking(given)
+    if all_ and words:
+        raise WrongUsage("name tasks or say --all, not both")
+    found = [task for word in words or (None,) for task in door.cleared(word)]
+    tasks = list({task.uid: task for task in found}.values())
+    if not tasks:
+        say("there is nothing to remove")
+        return
+    ask_to_clear(given, tasks, everything=not words, all_=all_)
+    results = list(door.clear(tasks, force))
+    report_cleared(given, [t for t, gone in results if gone], [t for t, gone in results if not gone])
+    tell(door)
+
+
+def ask_to_clear(given: dict[str, Any], tasks: Sequence[Task], everything: bool, all_: bool) -> None:
+    """Let the user confirm, or refuse."""
+    what = f"task {tasks[0].number} ({tasks[0].uid})" if len(tasks) == 1 else f"{len(tasks)} tasks"
+    if given["yes"] and (all_ or not everything):
+        return
+    if given["yes"]:
+        raise Refused(f"this would remove all there is, {what}; say --all -y if you mean it")
+    if not sys.stdin.isatty():
+        raise Refused(f"this would remove {what}; say {'--all -y' if everything else '-y'} where nobody can be asked")
+    click.confirm(f"Remove {'all there is, ' if everything else ''}{what}?", abort=True, err=True)
+
+
+def report_cleared(given: dict[str, Any], removed: Sequence[Task], left: Sequence[Task]) -> None:
+    """What went and what stayed."""
+    from qrec.cli.show import put, put_json
+
+    if given["json"]:
+        put_json({"removed": [task.uid for task in removed], "left": [task.uid for task in left]})
+    else:
+        put(f"{len(removed)} task{'s' * (len(removed) != 1)} removed")
+    for task in left:
+        say(f"{task.uid} is {task.status} and was left; --force cancels it first")
+
+
+# Settings
+
+
+@qrec.group(invoke_without_command=True, epilog="\b\nExample:\n  qrec config set store filesystem\n  qrec config list")
+@click.option("--database", metavar="sqlite|filesystem", help="Where records are kept; short for `set store`.")
+@click.pass_context
+def config(context: click.Context, database: str | None) -> None:
+    """Read and write the settings."""
+    if database is not None:
+        set_setting("store", database)
+    elif context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def settings_of() -> Any:
+    """The settings of the home that the options name; nothing else is opened, so that they can always be mended."""
+    from qrec.config import Config, find_home
+
+    return Config(find_home(click.get_current_context().find_root().params["home"]))
+
+
+def set_setting(name: str, value: str) -> None:
+    """Write one setting, if it makes sense."""
+    settings = settings_of()
+    if name == "store":
+        from qrec.registry import Registry
+
+        Registry(settings.home).store(settings.home, value)
+    settings.set(name, value)
+
+
+@config.command("get", epilog="\b\nExample:\n  qrec config get store")
+@click.argument("name")
+def config_get(name: str) -> None:
+    """Print one setting's value in force."""
+    click.echo(shown(settings_of().get(name)))
+
+
+@config.command("set", epilog="\b\nExample:\n  qrec config set grace 30s")
+@click.argument("name")
+@click.argument("value")
+def config_set(name: str, value: str) -> None:
+    """Write a setting into the config file."""
+    set_setting(name, value)
+
+
+@config.command("list", epilog="\b\nExample:\n  qrec config list --json")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def config_list(as_json: bool) -> None:
+    """Print every setting, its value in force, and where that comes from."""
+    from qrec.config import SETTINGS
+
+    settings = settings_of()
+    values = {setting.name: settings.get(setting.name) for setting in SETTINGS}
+    if as_json or click.get_current_context().find_root().params["json"]:
+        click.echo(json.dumps(values, indent=2))
+        return
+    for setting in SETTINGS:
+        click.echo(
+            f"{setting.name:<8}  {shown(values[setting.name]):<12}  {settings.source(setting.name):<12}  {setting.help}"
+        )
+
+
+@config.command("path", epilog='\b\nExample:\n  $EDITOR "$(qrec config path)"')
+def config_path() -> None:
+    """Print where the config file is, or would be."""
+    click.echo(settings_of().path)
+
+
+def shown(value: Any) -> str:
+    """A setting's value as it is written."""
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}s" if isinstance(value, float) else str(value)

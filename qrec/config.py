@@ -1,0 +1,221 @@
+"""The home and the settings: option, then environment, then config file, then default."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from qrec.errors import QrecError, WrongUsage
+from qrec.task import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+
+class BadConfig(QrecError):
+    """The config file cannot be understood."""
+
+
+class Setting(Record):
+    """One thing that can be set.  Its variable is `QREC_` and its name in capitals."""
+
+    name: str
+    default: Any
+    help: str
+    check: Callable[[Any], Any]  #: makes the value from what was written, or raises QrecError
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that sets it."""
+        return "QREC_" + self.name.upper()
+
+
+def as_text(value: Any) -> str:
+    """A setting that is text."""
+    if not isinstance(value, str):
+        raise WrongUsage(f"{value!r} is no text; write it in quotes")
+    return value
+
+
+def as_switch(value: Any) -> bool:
+    """A setting that is on or off."""
+    switches = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+    switch = switches.get(str(value).lower())
+    if switch is None:
+        raise WrongUsage(f"{value!r} is neither true nor false")
+    return switch
+
+
+def as_seconds(value: Any) -> float:
+    """A setting that is a duration, in seconds."""
+    from qrec.units import seconds
+
+    return seconds(str(value))
+
+
+SETTINGS = (
+    Setting(name="store", default="sqlite", check=as_text, help="where records are kept: sqlite, filesystem, or a URL"),
+    Setting(name="quiet", default=False, check=as_switch, help="whether `run` leaves out its closing line"),
+    Setting(
+        name="grace",
+        default=10.0,
+        check=as_seconds,
+        help="how long a command has between being asked to end and being killed",
+    ),
+    Setting(name="shell", default="", check=as_text, help="the shell for one-argument command lines; empty: $SHELL"),
+)
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+
+
+class Config:
+    """The settings of one home.
+
+    `complaint` tells what is wrong with the file, if anything is: `run` goes on with the defaults then, since a
+    slip in a file must not stop anybody's work.
+    """
+
+    def __init__(self, home: str, environment: Mapping[str, str] | None = None) -> None:
+        self.home = home
+        self.environment = os.environ if environment is None else environment
+        self.complaint: BadConfig | None = None
+        self.written = self.read()
+
+    @property
+    def path(self) -> str:
+        """The config file."""
+        return os.path.join(self.home, "config.toml")
+
+    def read(self) -> dict[str, Any]:
+        """What the file sets."""
+        try:
+            return read_cached(self.path, os.path.join(self.home, "cache", "config.json"))
+        except BadConfig as error:
+            self.complaint = error
+        return {}
+
+    def get(self, name: str) -> Any:
+        """The value in force.  WrongUsage if there is no such setting or its value is of the wrong kind."""
+        setting = setting_named(name)
+        if word := self.environment.get(setting.variable):
+            return checked(setting, word, f"${setting.variable}")
+        if name in self.written:
+            return checked(setting, self.written[name], self.path)
+        return setting.default
+
+    def source(self, name: str) -> str:
+        """Where the value in force comes from."""
+        setting = setting_named(name)
+        if self.environment.get(setting.variable):
+            return setting.variable
+        return "config file" if name in self.written else "default"
+
+    def set(self, name: str, word: str) -> None:
+        """Write a setting into the file; comments and order stay as they are."""
+        import tomlkit
+
+        from qrec.output import make_private
+
+        if self.complaint is not None:
+            raise self.complaint
+        value = checked(setting_named(name), word, name)
+        make_private(self.home)
+        document = tomlkit.parse(read_text(self.path))
+        document[name] = value if isinstance(value, bool) else word
+        replace_file(self.path, tomlkit.dumps(document).encode())
+        self.written = self.read()
+
+
+def setting_named(name: str) -> Setting:
+    """The setting of that name."""
+    if name not in BY_NAME:
+        raise WrongUsage(f"there is no setting {name!r}; there are: {', '.join(BY_NAME)}")
+    return BY_NAME[name]
+
+
+def checked(setting: Setting, value: Any, where: str) -> Any:
+    """A written value as the setting's type."""
+    try:
+        return setting.check(value)
+    except QrecError as error:
+        raise WrongUsage(f"{where}: {setting.name}: {error}") from None
+
+
+def find_home(option: str | None = None, environment: Mapping[str, str] | None = None) -> str:
+    """The folder that holds everything: the option, `QREC_HOME`, or the user's data folder by the XDG rules."""
+    environment = os.environ if environment is None else environment
+    chosen = option or environment.get("QREC_HOME")
+    if chosen:
+        return os.path.abspath(os.path.expanduser(chosen))
+    data = environment.get("XDG_DATA_HOME") or ""
+    if not os.path.isabs(data):  # the XDG rules: a relative path is to be ignored
+        data = os.path.expanduser("~/.local/share")
+    return os.path.abspath(os.path.join(data, "qrec"))
+
+
+def read_cached(path: str, cache: str) -> dict[str, Any]:
+    """The parsed TOML file; parsing costs more than all the rest of a start, so its result is kept beside it."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return {}
+    key = [stat.st_mtime_ns, stat.st_size, stat.st_ino]
+    try:
+        with open(cache, encoding="utf-8") as file:
+            kept = json.load(file)
+        if kept["key"] == key:
+            return dict(kept["value"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no cache yet, or half of one
+    value = read_toml(path)
+    write_cache(cache, {"key": key, "value": value})
+    return value
+
+
+def read_toml(path: str) -> dict[str, Any]:
+    """Parse a TOML file, or say in one line what is wrong with it."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    try:
+        return dict(tomllib.loads(read_text(path)))
+    except (ValueError, OSError) as error:
+        raise BadConfig(f"{path} is not valid TOML: {error}") from None
+
+
+def read_text(path: str) -> str:
+    """A text file, or nothing if there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
+
+
+def write_cache(path: str, content: object) -> None:
+    """Keep something that can be made again; failing to is no loss."""
+    from qrec.output import make_private
+
+    try:
+        text = json.dumps(content)
+        make_private(os.path.dirname(path))
+        replace_file(path, text.encode())
+    except (OSError, TypeError):
+        pass  # a read-only home, or a date in the file, which JSON does not know
+
+
+def replace_file(path: str, content: bytes) -> None:
+    """Put a private file in its place whole: readers see the old one or the new one.  Raises OSError."""
+    fresh = f"{path}.{os.getpid()}"
+    file = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        with open(file, "wb", buffering=0) as raw:
+            while content:
+                content = content[raw.write(content) :]
+        os.replace(fresh, path)
+    except OSError:
+        os.unlink(fresh)
+        raise

@@ -1,0 +1,138 @@
+"""What can go wrong, as sentences a user reads.
+
+    QrecError (1)
+    ├── WrongUsage (2)
+    ├── StoreError
+    │   ├── StoreBusy, StoreBroken, StoreTooNew, StoreUnwritable
+    │   ├── NoSuchTask, ManyTasks, DuplicateTask
+    │   └── StaleTask, IllegalMove
+    ├── CouldNotStart (125)
+    │   ├── CommandNotFound (127)
+    │   └── NotExecutable (126)
+    └── Refused, NoSuchExecutor, NoSuchAction, NoSuchAttempt
+
+The number is the exit code.  The text of an error is one line: what is wrong and how to mend it.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class QrecError(Exception):
+    """Something qrec could not do."""
+
+    exit_code = 1
+
+
+class WrongUsage(QrecError):
+    """The words of the call do not fit together."""
+
+    exit_code = 2
+
+
+class StoreError(QrecError):
+    """The store could not answer."""
+
+
+class StoreBusy(StoreError):
+    """Another process holds the store's lock for longer than the caller was ready to wait."""
+
+
+class StoreBroken(StoreError):
+    """The store's file holds something else than a store."""
+
+
+class StoreTooNew(StoreError):
+    """The store was written by a later qrec."""
+
+
+class StoreUnwritable(StoreError):
+    """The disk is full, the folder read-only, or the right to write is missing."""
+
+
+class NoSuchTask(StoreError):
+    """Nothing in the store goes by that name."""
+
+    def __init__(self, reference: str | None) -> None:
+        if reference is None:
+            super().__init__("nothing is recorded yet; `qrec run COMMAND` makes the first record")
+        else:
+            super().__init__(f"no task is called {reference!r}; `qrec ls` lists what there is")
+
+
+class ManyTasks(StoreError):
+    """A prefix fits more than one task."""
+
+    SHOWN = 10
+
+    def __init__(self, reference: str, uids: Sequence[str]) -> None:
+        shown = ", ".join(uids[: self.SHOWN]) + (", ..." if len(uids) > self.SHOWN else "")
+        super().__init__(f"{reference!r} fits {len(uids)} tasks: {shown}")
+        self.uids = tuple(uids)
+
+
+class DuplicateTask(StoreError):
+    """A task with this uid is in the store already."""
+
+    def __init__(self, uid: str) -> None:
+        super().__init__(f"{uid} is in the store already")
+
+
+class StaleTask(StoreError):
+    """Somebody else changed the task first: the status or attempt is not what the caller saw."""
+
+    def __init__(self, uid: str, was: str, found: str) -> None:
+        super().__init__(f"{uid} is {found} by now, not {was}")
+
+
+class IllegalMove(StoreError):
+    """No task may go from the one status to the other."""
+
+    def __init__(self, was: str, now: str) -> None:
+        super().__init__(f"a task that is {was} cannot become {now}")
+
+
+class CouldNotStart(QrecError):
+    """The command never began."""
+
+    exit_code = 125
+
+
+class NotExecutable(CouldNotStart):
+    """The program is there but cannot be executed."""
+
+    exit_code = 126
+
+
+class CommandNotFound(CouldNotStart):
+    """There is no such program."""
+
+    exit_code = 127
+
+
+class Refused(QrecError):
+    """What was asked for would do harm or make no sense in the task's present state."""
+
+
+class NoSuchExecutor(QrecError):
+    """No executor goes by that name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(f"no executor is called {name!r}; there are: {', '.join(known)}")
+
+
+class NoSuchAction(QrecError):
+    """The task's executor offers no such action."""
+
+    def __init__(self, name: str, executor: str, known: Sequence[str]) -> None:
+        super().__init__(f"{executor} tasks offer no action {name!r}; they offer: {', '.join(known)}")
+
+
+class NoSuchAttempt(QrecError):
+    """The task was never run that often."""
+
+    def __init__(self, uid: str, attempt: int, known: Sequence[int]) -> None:
+        super().__init__(f"{uid} has no attempt {attempt}; it has: {', '.join(map(str, known))}")

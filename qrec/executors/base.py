@@ -1,0 +1,109 @@
+"""The contract of an executor: where a command runs, and what can be done to it afterwards."""
+
+from __future__ import annotations
+
+from qrec.errors import NoSuchAction, Refused
+from qrec.task import Record, Status, Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, ClassVar, TypeVar
+
+    from qrec.recorder import Recorder, Terms
+
+    Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+class Option(Record):
+    """A choice that an action offers: a flag of the command line, a field of the dashboard."""
+
+    name: str
+    kind: type = str
+    default: Any = None
+    help: str = ""
+
+
+class Action(Record):
+    """A verb on a recorded task.  The command line, the dashboard and the documentation are made from this object."""
+
+    name: str
+    help: str
+    options: tuple[Option, ...] = ()
+    when: frozenset[Status] = frozenset(Status)  #: the statuses in which it makes sense
+    method: str = ""
+
+    def check(self, task: Task) -> None:
+        """Refuse the action if the task's status rules it out."""
+        if task.status not in self.when:
+            raise Refused(
+                f"{task.uid} is {task.status}; {self.name} is for tasks that are {', '.join(sorted(self.when))}"
+            )
+
+
+def action(*options: Option, when: frozenset[Status] = frozenset(Status), name: str = "") -> Callable[[Method], Method]:
+    """Mark a method as an action.  Its name and the first line of its docstring are what users see."""
+
+    def mark(method: Method) -> Method:
+        help_line = (method.__doc__ or "").strip().split("\n")[0]
+        made = Action(name=name or method.__name__, help=help_line, options=options, when=when, method=method.__name__)
+        method.action = made  # type: ignore[attr-defined]
+        return method
+
+    return mark
+
+
+class Executor:
+    """Runs commands somewhere.  Subclasses set `name` and `pattern`, and add methods marked `@action`.
+
+    Whether a task of this executor is still going on is for `refresh` to say, and nobody else.
+    """
+
+    #: The first half of its tasks' uids, and what `-e` takes.
+    name: ClassVar[str]
+    #: A regular expression; a command line in which it is found is this executor's.  Empty: only by name.
+    pattern: ClassVar[str] = ""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.store = recorder.store
+
+    def launch(self, task: Task, terms: Terms, known: bool = False) -> Task:
+        """Run the command and record it; return the task as it stands when `qrec run` is done with it.
+
+        `known` says that the store has the attempt already, as after a rerun.
+        """
+        raise NotImplementedError
+
+    def refresh(self, tasks: Sequence[Task]) -> Mapping[str, Task]:
+        """Learn how these unfinished tasks stand, record what changed, and return the changed ones by uid.
+
+        All at once, so that a cluster is asked once.
+        """
+        raise NotImplementedError
+
+    def cancel(self, task: Task) -> Task:
+        """Ask the task to end: what `qrec cancel` does.  Every executor marks its own as an action.
+
+        Returns the task when it is over.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def actions(cls) -> dict[str, Action]:
+        """What can be done with a task, by name, in the order of definition."""
+        marked: dict[str, Action] = {}
+        for kind in reversed(cls.__mro__):
+            for method in vars(kind).values():
+                found = getattr(method, "action", None)
+                if isinstance(found, Action):
+                    marked[found.name] = found
+        return marked
+
+    def act(self, name: str, task: Task, **options: Any) -> Any:
+        """Do one of the actions.  NoSuchAction, or Refused if it makes no sense now."""
+        every = self.actions()
+        if name not in every:
+            raise NoSuchAction(name, self.name, list(every))
+        every[name].check(task)
+        return getattr(self, every[name].method)(task, **options)

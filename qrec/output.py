@@ -1,0 +1,298 @@
+"""An attempt's output: written while it runs, read while it runs and for ever after.
+
+While an attempt runs, three plain files in its folder hold what it printed: `stdout` and `stderr`, byte-exact, and
+`timing`, a text line a block: milliseconds since the line before, `o` or `e`, and the number of bytes.  When it has
+ended, small output moves into the store (`Kept`) and the files go.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from qrec.task import Kept
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+STREAMS = ("stdout", "stderr")
+MARKS = {"stdout": "o", "stderr": "e"}
+NAMES = {mark: name for name, mark in MARKS.items()}
+FOLD_LIMIT = 64 * 1024  #: bytes of stdout and stderr together that still move into the store
+MERGED = 0.010  #: seconds within which blocks of one stream share a line of the timing index
+BLOCK = 1 << 20
+
+
+def attempt_folder(home: str, uid: str, attempt: int) -> str:
+    """Where the output of an attempt lies while it runs, or for ever if it is large."""
+    return os.path.join(home, "attempts", uid.partition("-")[2][:2], f"{uid}.{attempt}")
+
+
+# Writing
+
+
+class Writer:
+    """Writes the files of one attempt.  Each is made with its first byte: silent commands cost nothing.
+
+    Nothing here raises: the first failure is kept in `trouble`, and recording ends there while the command goes on.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.trouble: OSError | None = None
+        self.sizes = dict.fromkeys(STREAMS, 0)
+        self.began = self.last = time.monotonic()
+        self.files: dict[str, int] = {}
+        self.pending: tuple[str, float, int] | None = None
+
+    def write(self, stream: str, block: memoryview) -> None:
+        """Record a block: the bytes first, then when they came."""
+        if self.trouble is not None:
+            return
+        try:
+            self.append(stream, block)
+            self.sizes[stream] += len(block)
+            self.note(stream, len(block))
+        except OSError as error:
+            self.trouble = error
+
+    def append(self, name: str, block: memoryview | bytes) -> None:
+        """Write all of a block to one of the files."""
+        file = self.files.get(name)
+        if file is None:
+            file = self.files[name] = self.create(name)
+        view = memoryview(block)
+        while view:
+            view = view[os.write(file, view) :]
+
+    def create(self, name: str) -> int:
+        """Open one of the files, and make the folder with the first."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        path = os.path.join(self.folder, name)
+        try:
+            return os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            make_private(self.folder)
+            return os.open(path, flags, 0o600)
+
+    def note(self, stream: str, size: int) -> None:
+        """Note in the index that a stream grew, together with the block before if that came just now."""
+        now = time.monotonic()
+        if self.pending is not None:
+            before, at, length = self.pending
+            if before == stream and now - at < MERGED:
+                self.pending = before, at, length + size
+                return
+            self.flush()
+        self.pending = stream, now, size
+
+    def flush(self) -> None:
+        """Write the pending line of the index."""
+        if self.pending is None:
+            return
+        stream, at, size = self.pending
+        self.pending = None
+        pause = round((at - self.last) * 1000)
+        self.last += pause / 1000  # not `at`: rounding must not add up over a long run
+        self.append("timing", f"{pause} {MARKS[stream]} {size}\n".encode())
+
+    def observe(self) -> None:
+        """Note how far the files have grown by somebody else's writing; no finer in time than these calls."""
+        for stream in STREAMS:
+            size = file_size(os.path.join(self.folder, stream))
+            if size > self.sizes[stream]:
+                self.note(stream, size - self.sizes[stream])
+                self.sizes[stream] = size
+
+    def close(self) -> None:
+        """Write what is pending and close the files."""
+        try:
+            self.flush()
+        except OSError as error:
+            self.trouble = self.trouble or error
+        for file in self.files.values():
+            os.close(file)
+        self.files.clear()
+
+
+def make_private(folder: str) -> None:
+    """Make a folder, and those above it, that only the user may enter, whatever the umask."""
+    parent = os.path.dirname(folder)
+    if not os.path.isdir(parent):
+        make_private(parent)
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        pass
+
+
+def fold(folder: str) -> Kept | None:
+    """What an ended attempt left in its folder, if it is small enough for the store; None if it stays in files."""
+    files = Files(folder)
+    if sum(map(files.size, STREAMS)) > FOLD_LIMIT:
+        return None
+    return Kept(stdout=files.read("stdout"), stderr=files.read("stderr"), timing=files.timing())
+
+
+def remove_folder(folder: str) -> None:
+    """Remove an attempt's folder and, if it was the last there, the one above.  What is gone already is fine."""
+    try:
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
+        os.rmdir(os.path.dirname(folder))
+    except OSError:
+        pass  # never made, not empty, or read-only: nothing that concerns the caller
+
+
+# Reading
+
+
+class Files:
+    """Reads the output of an attempt from its folder, finished or growing."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+
+    def path(self, name: str) -> str:
+        """Where one of the files is, or would be."""
+        return os.path.join(self.folder, name)
+
+    def size(self, stream: str) -> int:
+        """How many bytes the stream has by now."""
+        return file_size(self.path(stream))
+
+    def read(self, stream: str, start: int = 0, size: int | None = None) -> bytes:
+        """Bytes of a stream from `start`; fewer than `size` at its end, none if there never were any."""
+        try:
+            with open(self.path(stream), "rb") as file:
+                file.seek(start)
+                return file.read() if size is None else file.read(size)
+        except FileNotFoundError:
+            return b""
+
+    def timing(self) -> bytes:
+        """The index as it is written."""
+        return self.read("timing")
+
+
+class InStore:
+    """Reads the output of an attempt that the store keeps; the same verbs as `Files`."""
+
+    def __init__(self, kept: Kept) -> None:
+        self.streams = {"stdout": kept.stdout, "stderr": kept.stderr, "timing": kept.timing}
+
+    def size(self, stream: str) -> int:
+        """How many bytes the stream has."""
+        return len(self.streams[stream])
+
+    def read(self, stream: str, start: int = 0, size: int | None = None) -> bytes:
+        """Bytes of a stream from `start`; fewer than `size` at its end."""
+        return self.streams[stream][start : None if size is None else start + size]
+
+    def timing(self) -> bytes:
+        """The index as it was written."""
+        return self.streams["timing"]
+
+
+if TYPE_CHECKING:
+    Output = Files | InStore
+
+
+def file_size(path: str) -> int:
+    """The size of a file in bytes; 0 if there is none."""
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def sequence(output: Output) -> Iterator[tuple[float, str, int]]:
+    """The blocks of an output in order: seconds since the start, stream, bytes.
+
+    The index may be behind the files, or lost with a crash: what it does not tell of comes at the end.
+    """
+    left = {stream: output.size(stream) for stream in STREAMS}
+    at = 0.0
+    for line in output.timing().decode("ascii", "replace").splitlines():
+        words = line.split()
+        if len(words) != 3 or words[1] not in NAMES or not (words[0].isdigit() and words[2].isdigit()):
+            continue  # half a line, from a crash
+        at += int(words[0]) / 1000
+        stream = NAMES[words[1]]
+        size = min(int(words[2]), left[stream])
+        left[stream] -= size
+        if size:
+            yield at, stream, size
+    yield from ((at, stream, size) for stream, size in left.items() if size)
+
+
+def merged(output: Output, streams: Sequence[str] = STREAMS) -> Iterator[tuple[str, bytes]]:
+    """The bytes of the chosen streams in the order in which they came, in blocks of bounded size."""
+    where = dict.fromkeys(STREAMS, 0)
+    for _, stream, size in sequence(output):
+        start = where[stream]
+        where[stream] += size
+        if stream in streams:
+            yield from ((stream, output.read(stream, *span)) for span in spans(start, size))
+
+
+def spans(start: int, size: int) -> Iterator[tuple[int, int]]:
+    """A stretch of bytes cut into stretches of at most a block."""
+    for offset in range(0, size, BLOCK):
+        yield start + offset, min(BLOCK, size - offset)
+
+
+def last_lines(output: Output, lines: int, streams: Sequence[str] = STREAMS) -> list[tuple[str, bytes]]:
+    """The end of `merged` that holds the last so many lines.
+
+    Reads backwards, so that the end of a large output comes at once.
+    """
+    end = {stream: output.size(stream) for stream in STREAMS}
+    found: list[tuple[str, bytes]] = []
+    wanted = lines
+    for _, stream, size in reversed(list(sequence(output))):
+        end[stream] -= size
+        if stream not in streams:
+            continue
+        for span in reversed(list(spans(end[stream], size))):
+            block = output.read(stream, *span)
+            # The very last newline ends a line and begins none.
+            breaks = block.count(b"\n") - (not found and block.endswith(b"\n"))
+            if breaks >= wanted:
+                return [(stream, after_breaks(block, breaks - wanted, not found)), *found[::-1]] if lines else []
+            wanted -= breaks
+            found.append((stream, block))
+    return found[::-1]
+
+
+def after_breaks(block: bytes, skipped: int, is_last: bool) -> bytes:
+    """The block without its first lines, `skipped` + 1 of them."""
+    position = 0
+    for _ in range(skipped + 1):
+        position = block.index(b"\n", position) + 1
+    return block[position:]
+
+
+def text(block: bytes) -> str:
+    """Bytes for people: what is not UTF-8 is shown as a replacement character."""
+    return block.decode("utf-8", "replace")
+
+
+def head_and_tail(output: Output, stream: str, limit: int = FOLD_LIMIT) -> tuple[bytes, int, bytes]:
+    """The beginning of a stream, how many bytes are left out, and its end; cut at line breaks where there are any."""
+    size = output.size(stream)
+    if size <= limit:
+        return output.read(stream), 0, b""
+    half = limit // 2
+    head, tail = output.read(stream, 0, half), output.read(stream, size - half, half)
+    head = head[: head.rfind(b"\n") + 1] or head
+    tail = tail[tail.find(b"\n") + 1 :] or tail
+    return head, size - len(head) - len(tail), tail
+
+
+def text_lines(blocks: Iterable[bytes]) -> list[str]:
+    """Text split at newlines only, each kept: the shape in which `get` publishes output."""
+    parts = text(b"".join(blocks)).split("\n")
+    return [part + "\n" for part in parts[:-1]] + [part for part in parts[-1:] if part]

@@ -1,0 +1,574 @@
+"""One child process: how its streams are connected, how it is signalled, how it ended.  Knows nothing of tasks.
+
+A child in the foreground stays in qrec's own session and process group, so that Ctrl-C, job control and the
+terminal stay the kernel's business; its stdout and stderr are pipes that `Pump` empties.  A child that runs
+unattended writes its own files under `SHIM`, a small sh script that outlives qrec and keeps the return code.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import time
+from _thread import start_new_thread
+
+from qrec.errors import CommandNotFound, CouldNotStart, NotExecutable
+from qrec.task import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any, Protocol
+
+    class Sink(Protocol):
+        """Where the bytes of the child's streams are recorded."""
+
+        def write(self, stream: str, block: memoryview) -> None:
+            """Record a block.  Never raises: what cannot be recorded must not disturb the command."""
+
+
+BLOCK = 1 << 20  #: bytes a read asks for, and the size wished for each pipe
+QUIET = 0.15  #: seconds of silence after the command's end until a grandchild's hold on its streams is given up
+LINGER = 1.0  #: seconds after the command's end until even a talking grandchild is handed over
+GRACE = 10.0  #: seconds between asking a process to end and killing it
+MEMORY_UNIT = 1 if os.uname().sysname == "Darwin" else 1024  #: bytes in a unit of `ru_maxrss`
+START_TICKS = 19  #: index of `starttime` among the fields of /proc/PID/stat that follow the name
+
+
+# Who a process is
+
+
+class Identity(Record):
+    """A process for ever: its pid alone is given again to others."""
+
+    host: str
+    boot: str  #: the kernel's boot id; a process of another boot is gone
+    namespace: str  #: the pid namespace; only the same one may say that a process is gone
+    pid: int
+    ticks: int  #: clock ticks between boot and the start of the process
+
+    def alive(self) -> bool | None:
+        """Whether the process runs; None where this host or namespace cannot know."""
+        if self.host != os.uname().nodename:
+            return None
+        if self.boot != boot_id():
+            return False
+        if self.namespace != pid_namespace():
+            return None
+        return start_ticks(self.pid) == self.ticks
+
+
+def identity(pid: int) -> Identity:
+    """The identity of a process that runs now."""
+    return Identity(
+        host=os.uname().nodename, boot=boot_id(), namespace=pid_namespace(), pid=pid, ticks=start_ticks(pid) or 0
+    )
+
+
+def boot_id() -> str:
+    """The kernel's name for the time since it was booted; empty where there is none."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def pid_namespace() -> str:
+    """The namespace in which pids are counted here; empty where there is none."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process started, in ticks since boot; None if there is no such process or only its corpse."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None if os.path.isdir("/proc/self") else start_ticks_elsewhere(pid)
+    return None if fields[0] in (b"Z", b"X") else int(fields[START_TICKS])
+
+
+def start_ticks_elsewhere(pid: int) -> int | None:
+    """`start_ticks` by psutil, for systems without /proc: hundredths of a second since the epoch."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else round(process.create_time() * 100)
+    except psutil.Error:
+        return None
+
+
+# Starting and ending
+
+
+class Ended(Record):
+    """How a process ended."""
+
+    returncode: int  #: as a shell tells it
+    signal: int | None = None
+    cpu: float = 0.0  #: seconds in user and kernel mode, children that were waited for included
+    memory: int = 0  #: bytes, the peak of the largest process; 0 if it is not known
+
+
+def spawn(
+    argv: Sequence[str],
+    streams: Mapping[int, int | None],
+    *,
+    cwd: str | None = None,
+    env: Mapping[str, str] | None = None,
+    mask: Iterable[int] = (),
+    own_group: bool = False,
+) -> int:
+    """Start a program, found on PATH, and return its pid.
+
+    `streams` says which of our descriptors it gets as its 0, 1 or 2; None closes one; those not named are inherited.
+    `mask` is its signal mask.  The signals that Python ignores at its start are restored.
+    Raises CommandNotFound, NotExecutable, or CouldNotStart.
+    """
+    env = dict(os.environ if env is None else env)
+    if cwd is not None:
+        argv, env["PWD"] = in_folder(argv, cwd), cwd
+    actions: list[tuple[int, ...]] = [
+        (os.POSIX_SPAWN_CLOSE, number) if source is None else (os.POSIX_SPAWN_DUP2, source, number)
+        for number, source in streams.items()
+    ]
+    options: dict[str, Any] = {"setpgroup": 0} if own_group else {}
+    restored = [s for s in (getattr(signal, "SIGPIPE", None), getattr(signal, "SIGXFSZ", None)) if s]
+
+    def start(words: Sequence[str]) -> int:
+        return os.posix_spawnp(
+            words[0], list(words), env, file_actions=actions, setsigmask=mask, setsigdef=restored, **options
+        )
+
+    try:
+        return start(argv)
+    except OSError as error:
+        if error.errno == errno.ENOEXEC:  # a script without `#!`: shells, env and nohup give it to sh
+            return start(["/bin/sh", find_program(argv[0], env), *argv[1:]])
+        raise start_error(argv[0], error) from None
+    except ValueError:
+        raise CouldNotStart(f"{argv[0]!r}: a NUL character cannot be part of a command") from None
+
+
+def in_folder(argv: Sequence[str], folder: str) -> list[str]:
+    """The words that run a command in another folder without moving qrec itself, which others may be using."""
+    if not os.path.isdir(folder):
+        raise CouldNotStart(f"the folder {folder} is not there; name another with --cwd")
+    return ["/bin/sh", "-c", 'cd -- "$1" || exit 125; shift; exec "$@"', "qrec", folder, *argv]
+
+
+def find_program(name: str, env: Mapping[str, str]) -> str:
+    """The path that a search of PATH finds for a program."""
+    import shutil
+
+    return shutil.which(name, path=env.get("PATH")) or name
+
+
+def start_error(program: str, error: OSError) -> CouldNotStart:
+    """What a failed start means, as a shell would tell it."""
+    if error.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.exists(program):
+        return CommandNotFound(f"{program}: command not found")
+    if error.errno in (errno.EAGAIN, errno.ENOMEM):
+        return CouldNotStart(f"{program}: {error.strerror}")
+    if error.errno == errno.ENOENT:
+        return NotExecutable(f"{program}: its interpreter is not there")
+    return NotExecutable(f"{program}: {error.strerror}")
+
+
+def own_peak() -> int:
+    """Our own peak of resident memory, in bytes."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MEMORY_UNIT
+
+
+def reap(pid: int, floor: int = 0) -> Ended:
+    """Wait for a child and tell how it ended.
+
+    Until it executes its program a child shares our memory, and the kernel counts that as its own: a peak that is
+    not above `floor`, our own peak at its start, says nothing and is left out.
+    """
+    _, status, usage = os.wait4(pid, 0)
+    death = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+    return Ended(
+        returncode=128 + death if death else os.WEXITSTATUS(status),
+        signal=death,
+        cpu=usage.ru_utime + usage.ru_stime,
+        memory=peak if (peak := usage.ru_maxrss * MEMORY_UNIT) > floor else 0,
+    )
+
+
+def send(pid: int, number: int) -> None:
+    """Send a signal to a process that may be gone."""
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def family(pid: int) -> list[Identity]:
+    """A process and all its descendants, parents first."""
+    import psutil
+
+    try:
+        top = psutil.Process(pid)
+        return [identity(process.pid) for process in (top, *top.children(recursive=True))]
+    except psutil.Error:
+        return []
+
+
+def end_family(pid: int, grace: float = GRACE, first: int = signal.SIGTERM) -> None:
+    """Ask a process and its descendants to end; kill what is left after `grace` seconds; return when they are gone."""
+    members = family(pid)
+    for member in members:
+        send(member.pid, first)
+    deadline = time.monotonic() + grace
+    while any(member.alive() for member in members):
+        if time.monotonic() > deadline:
+            for member in members + family(pid):
+                if member.alive():
+                    send(member.pid, signal.SIGKILL)
+            deadline += GRACE
+        time.sleep(0.02)
+
+
+# Streams in the foreground
+
+
+def closed_descriptors() -> set[int]:
+    """Which of 0, 1 and 2 were closed by whoever started us, each now held by /dev/null.
+
+    Left free, a pipe or the database would get that number, and the command's output would end up in it.
+    """
+    closed = set()
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            closed.add(number)
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number: this one
+    return closed
+
+
+class Tap:
+    """One stream of the child: read from a pipe, recorded, then passed on."""
+
+    def __init__(self, name: str, target: int | None) -> None:
+        self.name = name
+        self.target = target
+        self.trouble: OSError | None = None
+        self.source, self.inlet = os.pipe()
+        os.set_blocking(self.source, False)
+        widen(self.source)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether more may come."""
+        return self.source >= 0
+
+    def pump(self, buffer: memoryview, sink: Sink) -> bool:
+        """Move one block.  False when there is none now, or never again."""
+        try:
+            size = os.readv(self.source, [buffer])
+        except BlockingIOError:
+            return False
+        if not size:
+            self.close()
+            return False
+        sink.write(self.name, buffer[:size])
+        self.pass_on(buffer[:size])
+        return self.is_open
+
+    def pass_on(self, block: memoryview) -> None:
+        """Write a block to where the user sees it; if nobody reads there any more, the command is told by SIGPIPE."""
+        if self.target is None:
+            return
+        try:
+            write_all(self.target, block)
+        except BrokenPipeError:
+            self.close()
+        except OSError as error:
+            self.trouble = error
+            self.close()
+
+    def close_inlet(self) -> None:
+        """Close our copy of the child's end, so that the end of the stream can be seen."""
+        if self.inlet >= 0:
+            os.close(self.inlet)
+            self.inlet = -1
+
+    def close(self) -> None:
+        """Read no more."""
+        if self.source >= 0:
+            os.close(self.source)
+            self.source = -1
+
+    def hand_over(self) -> None:
+        """Let `cat` go on passing the stream, for a grandchild that outlives the command and still writes to it."""
+        if self.target is not None and self.is_open:
+            os.set_blocking(self.source, True)
+            try:
+                os.posix_spawnp(
+                    "cat", ["cat"], os.environ, setsid=True,
+                    file_actions=[(os.POSIX_SPAWN_DUP2, self.source, 0), (os.POSIX_SPAWN_DUP2, self.target, 1)],
+                )  # fmt: skip
+            except (OSError, NotImplementedError):
+                pass  # then the grandchild meets a closed pipe
+        self.close()
+
+
+def widen(pipe: int) -> None:
+    """Wish for a pipe as large as one read; fewer wake-ups for large output."""
+    try:
+        import fcntl
+
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, BLOCK)
+    except (AttributeError, OSError):
+        pass  # not Linux, or the user's allowance of pipe memory is used up
+
+
+def write_all(target: int, block: memoryview) -> None:
+    """Write every byte, also to a descriptor that somebody else has made non-blocking."""
+    while block:
+        try:
+            block = block[os.write(target, block) :]
+        except BlockingIOError:
+            poll = select.poll()
+            poll.register(target, select.POLLOUT)
+            poll.poll()
+
+
+class Pump:
+    """Empties the taps of one child until it has ended.
+
+    Edge-triggered epoll reports the streams in the order in which they were written to, which keeps the order of
+    stdout and stderr as fine as our wake-ups; a fixed order would turn it round half the time.
+    """
+
+    def __init__(self, pid: int, taps: Sequence[Tap], sink: Sink) -> None:
+        self.pid = pid
+        self.taps = {tap.source: tap for tap in taps}
+        self.sink = sink
+        self.buffer = memoryview(bytearray(BLOCK))
+        self.exit = exit_descriptor(pid)
+        self.floor = own_peak()
+
+    def run(self, tick: Callable[[], bool] = lambda: False) -> Ended:
+        """Pump until the child has ended and its streams are empty, or held open by others only; reap it.
+
+        `tick` is called about once a second for as long as it returns True.
+        """
+        with select.epoll() as ready:
+            for source in self.taps:
+                ready.register(source, select.EPOLLIN | select.EPOLLET)
+            ready.register(self.exit, select.EPOLLIN)
+            self.pump_until_exit(ready, tick)
+            ready.unregister(self.exit)
+            os.close(self.exit)
+            ended = reap(self.pid, self.floor)
+            self.drain(ready)
+        return ended
+
+    def pump_until_exit(self, ready: select.epoll, tick: Callable[[], bool]) -> None:
+        """Pump while the child lives."""
+        ticking = True
+        while True:
+            ticking = ticking and tick()
+            sources = [number for number, _ in ready.poll(1.0 if ticking else None)]
+            self.move(ready, (number for number in sources if number != self.exit))
+            if self.exit in sources:
+                return
+
+    def drain(self, ready: select.epoll) -> None:
+        """Pump what is left after the child's end, until silence; then hand over what others hold open."""
+        deadline = time.monotonic() + LINGER
+        self.move(ready, self.taps)
+        while self.open_taps() and time.monotonic() < deadline:
+            sources = [number for number, _ in ready.poll(QUIET)]
+            if not sources:
+                break
+            self.move(ready, sources, deadline)
+        for tap in self.open_taps():
+            tap.hand_over()
+
+    def move(self, ready: select.epoll, sources: Iterable[int], deadline: float = float("inf")) -> None:
+        """Move blocks from the sources in turn, and from those that become ready meanwhile, until all are empty."""
+        waiting = dict.fromkeys(sources)  # an ordered set
+        while waiting and time.monotonic() < deadline:
+            source = next(iter(waiting))
+            del waiting[source]
+            if self.taps[source].is_open and self.taps[source].pump(self.buffer, self.sink):
+                late = [number for number, _ in ready.poll(0) if number != self.exit]
+                waiting.update(dict.fromkeys((*late, source)))
+
+    def open_taps(self) -> list[Tap]:
+        """The taps that have not seen the end of their stream."""
+        return [tap for tap in self.taps.values() if tap.is_open]
+
+
+def exit_descriptor(pid: int) -> int:
+    """A descriptor that becomes readable when the child ends, without reaping it."""
+    if hasattr(os, "pidfd_open"):
+        try:
+            return os.pidfd_open(pid)
+        except OSError:
+            pass  # a kernel before 5.3
+    outlet, inlet = os.pipe()
+
+    def wait() -> None:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        os.close(inlet)
+
+    start_new_thread(wait, ())
+    return outlet
+
+
+# Signals and the time limit
+
+#: What is passed on to the command when it is sent to qrec alone.
+PASSED_ON = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+#: Of these, the ones that end qrec as well once the command has died of them.
+DEADLY = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP})
+
+
+class Watch:
+    """Looks after a child from a thread: passes signals on, ends it at its time limit.
+
+    A thread, since the pump may be blocked in a write to a slow reader.  The signals are blocked rather than handled,
+    so that ignored ones stay ignored for the command (nohup), and `sigwaitinfo` tells who sent them: what the
+    terminal sends, the command has received itself, being in the same process group.
+
+        with Watch(limit=600) as watch:
+            watch.guard(spawn(..., mask=watch.mask))
+    """
+
+    def __init__(self, limit: float | None = None, signals: bool = True, grace: float = GRACE) -> None:
+        self.limit = limit
+        self.grace = grace
+        self.signals = set(PASSED_ON) | {signal.SIGCONT} if signals else set()
+        self.mask: set[int] = set()
+        self.received: list[int] = []
+        self.timed_out = False
+        self.over = False
+
+    def __enter__(self) -> Watch:
+        if self.signals:
+            self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, self.signals))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over = True
+        if self.signals:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
+
+    def guard(self, pid: int) -> None:
+        """Begin to look after the child."""
+        if self.signals or self.limit is not None:
+            start_new_thread(self.look_after, (pid, None if self.limit is None else time.monotonic() + self.limit))
+
+    def look_after(self, pid: int, deadline: float | None) -> None:
+        """Wait for signals until the deadline, end the child then, and go on waiting."""
+        while not self.over:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            info = signal.sigwaitinfo(self.signals) if left is None else signal.sigtimedwait(self.signals, left)
+            if self.over:
+                return
+            if info is None:
+                deadline, self.timed_out = None, True
+                end_family(pid, self.grace)
+                if not self.signals:
+                    return
+            else:
+                self.pass_on(pid, info)
+
+    def pass_on(self, pid: int, info: signal.struct_siginfo) -> None:
+        """Pass a signal on to the child; remember it if it is a deadly one.
+
+        The kernel's own (positive codes: the terminal's) went to the whole group and so to the child.  What the child
+        sent, it sent to the group.  Of others nobody can tell whether they meant the group: twice is better than never.
+        """
+        if info.si_signo in DEADLY:
+            self.received.append(info.si_signo)
+        if info.si_code <= 0 and info.si_pid != pid:
+            send(pid, info.si_signo)
+
+
+def die_of(number: int) -> None:
+    """End this process by a signal, so that whoever waits for it sees that death and no mere code."""
+    import resource
+
+    if number in (signal.SIGQUIT,):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+    os.kill(os.getpid(), number)
+
+
+# Unattended
+
+#: Runs a command that nobody watches: `sh -c SHIM qrec-shim ATTEMPT-FOLDER WORKING-FOLDER COMMAND...`.
+#: - `started` is created exclusively before anything else: whoever creates it runs the command, nobody runs it twice.
+#: - Signals to the group must not end the shim before it has written the code; `trap :` and not `trap ''`, since an
+#:   ignored signal would be inherited by the command.
+#: - `process` and `ended` are whole once they end in a newline: one write each, so no `mv` has to be forked.
+SHIM = """\
+folder=$1 pwd=$2; shift 2
+set -C; true 2>/dev/null >"$folder/started" || exit 0; set +C
+trap : HUP INT QUIT TERM USR1 USR2
+(
+    read -r pid _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ ticks _ </proc/self/stat
+    echo "$pid $ticks" >"$folder/process"
+    cd -- "$pwd" || exit 125
+    exec "$@"
+) </dev/null >"$folder/stdout" 2>"$folder/stderr"
+echo "$?" >"$folder/ended"
+"""
+
+
+def spawn_unattended(argv: Sequence[str], folder: str, cwd: str, env: Mapping[str, str] | None = None) -> int:
+    """Start a command under the shim in a session of its own; return the shim's pid.
+
+    The command writes `stdout` and `stderr` in the attempt's folder, its return code comes to `ended`, and its pid and
+    start ticks to `process`.
+    """
+    words = ["/bin/sh", "-c", SHIM, "qrec-shim", folder, cwd, *argv]
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        return spawn(words, {0: null, 1: null, 2: null}, env=env, own_group=True)
+    finally:
+        os.close(null)
+
+
+def shim_process(folder: str) -> tuple[int, int] | None:
+    """The pid and start ticks of the command under a shim; None before it began."""
+    words = shim_line(folder, "process").split()
+    return (int(words[0]), int(words[1])) if len(words) == 2 else None
+
+
+def shim_ended(folder: str) -> Ended | None:
+    """How the command under a shim ended; None while it runs.
+
+    A code above 128 reads as death by a signal, or as an exit with that code: sh does not tell them apart.
+    """
+    line = shim_line(folder, "ended")
+    if not line:
+        return None
+    code = int(line)
+    return Ended(returncode=code, signal=code - 128 if 128 < code < 128 + signal.NSIG else None)
+
+
+def shim_line(folder: str, name: str) -> str:
+    """The line in one of the shim's files, or nothing as long as it is not wholly written."""
+    try:
+        with open(os.path.join(folder, name)) as file:
+            line = file.read()
+    except OSError:
+        return ""
+    return line.strip() if line.endswith("\n") else ""

@@ -1,0 +1,342 @@
+"""The only code that starts a recorded process and writes down how it went."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from qrec import spool
+from qrec.errors import CouldNotStart, DuplicateTask, StaleTask, StoreBusy, StoreError
+from qrec.output import Writer, attempt_folder, fold, make_private, remove_folder
+from qrec.process import (
+    DEADLY,
+    GRACE,
+    Ended,
+    Identity,
+    Pump,
+    Tap,
+    Watch,
+    boot_id,
+    closed_descriptors,
+    end_family,
+    pid_namespace,
+    shim_ended,
+    shim_process,
+    spawn,
+    spawn_unattended,
+    start_ticks,
+)
+from qrec.task import Record, Status, Task, timestamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from qrec.stores.base import Store
+
+TIMED_OUT = 124  #: the code that timeout(1) has taught scripts
+AT_START = 0.3  #: seconds the store may keep a command's start waiting
+AT_END = 0.6  #: seconds the store may keep a command's end waiting; together less than one
+
+
+class Terms(Record):
+    """How a command is to be run; nothing of it is recorded."""
+
+    limit: float | None = None  #: seconds until it is ended
+    show: bool = True  #: pass its output on to ours
+    take_signals: bool = False  #: this process exists for the command: its signals are the command's
+
+
+class Recorder:
+    """Records attempts in one home and one store.
+
+    `complaints` tells, in sentences for the user, what could not be recorded and why.
+    """
+
+    def __init__(self, home: str, store: Store, grace: float = GRACE) -> None:
+        self.home = home
+        self.store = store
+        self.grace = grace  #: seconds between asking a command to end and killing it
+        self.complaints: list[str] = []
+
+    def record(self, task: Task, words: tuple[str, ...], terms: Terms, known: bool = False) -> Task:
+        """Run `words` in the foreground as this attempt of the task, and return the task as it ended.
+
+        `known` says that the store has the attempt already.  Whatever happens to the record, the command runs
+        undisturbed, and the returned task has its code.
+        """
+        recording = Recording(self, task, known)
+        closed = closed_descriptors()
+        taps = [Tap(name, number if terms.show else None) for number, name in STREAMS.items() if number not in closed]
+        with Watch(terms.limit, terms.take_signals, self.grace) as watch:
+            recording.announce()
+            try:
+                pid = self.start(task, words, taps, closed, watch)
+            except CouldNotStart as error:
+                return recording.never_began(error, taps)
+            watch.guard(pid)
+            recording.began(pid)
+            ended = recording.pump(pid, taps)
+        return recording.close(ended, watch.received, terms.limit if watch.timed_out else None)
+
+    def claim(self) -> dict[str, Any]:
+        """What a running task's data says of who records it, so that others can see whether we are still there."""
+        mine = [os.getpid(), start_ticks(os.getpid()) or 0]
+        return {"process": {"boot": boot_id(), "namespace": pid_namespace(), "recorder": mine}}
+
+    def start(self, task: Task, words: tuple[str, ...], taps: list[Tap], closed: set[int], watch: Watch) -> int:
+        """Start the command with its streams in our taps."""
+        streams: dict[int, int | None] = dict.fromkeys(closed)
+        streams.update((NUMBERS[tap.name], tap.inlet) for tap in taps)
+        try:
+            return spawn(words, streams, cwd=elsewhere(task.pwd), mask=watch.mask)
+        finally:
+            for tap in taps:
+                tap.close_inlet()
+
+    def detach(self, task: Task, words: tuple[str, ...], known: bool = False) -> Task:
+        """Start `words` as this attempt under the shim, which outlives us; `settle` closes the record."""
+        recording = Recording(self, task, known)
+        recording.announce()
+        folder = recording.writer.folder
+        make_private(folder)
+        shim = spawn_unattended(words, folder, task.pwd)
+        recording.began(shim)
+        return recording.task
+
+    def settle(self, task: Task) -> Task:
+        """Close the record of a running task whose recorder is gone, if it is over; return it as it stands.
+
+        A command under the shim left its code; of any other nobody knows how it ended, and it is `lost`.
+        """
+        process = task.data.get("process")
+        if task.status is not Status.RUNNING or not process:
+            return task
+        folder = attempt_folder(self.home, task.uid, task.attempt)
+        ended = shim_ended(folder)
+        if ended is None and (runs(task, "recorder") is not False or runs(task, "command") is not False):
+            return task
+        if ended is None and (pair := shim_process(folder)) and start_ticks(pair[0]) == pair[1]:
+            return task  # the shim was killed but its command goes on
+        fields = ended_fields(task, ended) if ended else lost_fields(task)
+        return self.finish(task, fields.pop("status"), fields)
+
+    def finish(self, task: Task, status: Status, fields: dict[str, Any]) -> Task:
+        """Close an attempt: its last fields and its output in one step, then its files go.  Returns what won."""
+        folder = attempt_folder(self.home, task.uid, task.attempt)
+        kept = fold(folder)
+        try:
+            done = self.store.swap(task.uid, (task.status, task.attempt), status, kept=kept, **fields)
+        except StaleTask:
+            return self.store.get(task.uid)
+        if kept is not None:
+            remove_folder(folder)
+        return done
+
+    def take_in(self) -> None:
+        """Give the store the records that were left for it; those whose recorder still lives are its own business."""
+        for task in spool.waiting(self.home):
+            if not task.status.is_final and runs(task, "recorder") is not False:
+                continue
+            self.take(task)
+            spool.drop(self.home, task)
+
+    def take(self, task: Task) -> None:
+        """Give the store one attempt's record, whatever it has of it by now."""
+        try:
+            known = self.store.add(as_begun(task)) if task.attempt == 1 else self.store.get(task.uid)
+        except DuplicateTask:
+            known = self.store.get(task.uid)
+        if known.attempt == task.attempt and not known.status.is_final and task.status.is_final:
+            self.finish(known, task.status, end_of(task))
+
+
+class Recording:
+    """One attempt while it is being recorded.  No method here raises because of the store or the disk."""
+
+    def __init__(self, recorder: Recorder, task: Task, known: bool) -> None:
+        self.recorder = recorder
+        self.home = recorder.home
+        self.store = recorder.store
+        self.task = task
+        self.known = known  #: whether the store has this attempt
+        self.told = False  #: whether the store has its pid
+        self.hopeless = False  #: whether the store refused for a reason that time does not mend
+        self.spooled = False
+        self.writer = Writer(attempt_folder(self.home, task.uid, task.attempt))
+
+    def complain(self, error: Exception | str) -> None:
+        """Tell the user, once: the first trouble explains the ones that follow."""
+        if not self.recorder.complaints:
+            self.recorder.complaints.append(str(error))
+
+    def announce(self) -> None:
+        """Leave the intention where it survives us, before the command starts."""
+        self.task = self.task.copy(data={**self.task.data, **self.recorder.claim()}, started=timestamp())
+        self.spool()
+
+    def spool(self) -> None:
+        """Leave the record as it stands for the next qrec call."""
+        try:
+            spool.put(self.home, self.task)
+            self.spooled = True
+        except OSError as error:
+            self.complain(f"not recorded: {self.home}: {error.strerror}")
+
+    def began(self, pid: int) -> None:
+        """Note that the command runs."""
+        process = {**self.task.data["process"], "command": [pid, start_ticks(pid) or 0]}
+        self.task = self.task.copy(pid=pid, data={**self.task.data, "process": process})
+        self.tell(AT_START)
+
+    def tell(self, patience: float) -> bool:
+        """Tell the store that the command runs; True if it should be tried again later."""
+        if self.hopeless:
+            return False
+        task, self.store.patience = self.task, patience
+        try:
+            if self.known:
+                running = Status.RUNNING
+                self.store.swap(
+                    task.uid, (running, task.attempt), running, pid=task.pid, started=task.started, data=task.data
+                )
+            else:
+                added = self.store.add(task)
+                self.task = task.copy(number=added.number, turn=added.turn)
+                self.known = True
+        except StoreBusy:
+            return True
+        except StoreError as error:
+            self.hopeless = True
+            self.complain(f"not recorded yet: {error}")
+            return False
+        self.told = True
+        spool.drop(self.home, self.task)
+        return False
+
+    def pump(self, pid: int, taps: list[Tap]) -> Ended:
+        """Record until the command has ended.
+
+        An interrupt of a program that uses us as a library ends the command first.
+        """
+        pump = Pump(pid, taps, self.writer)
+        try:
+            return pump.run(lambda: not self.told and self.tell(0))
+        except KeyboardInterrupt:
+            end_family(pid, self.recorder.grace, signal.SIGINT)
+            self.close(pump.run(), [signal.SIGINT])
+            raise
+
+    def never_began(self, error: CouldNotStart, taps: list[Tap]) -> Task:
+        """Record a command that could not be started; what a shell would have said is its stderr."""
+        line = f"qrec: {error}\n".encode()
+        self.writer.write("stderr", memoryview(line))
+        for tap in taps:
+            if tap.name == "stderr":
+                tap.pass_on(memoryview(line))
+            tap.close()
+        return self.close(Ended(returncode=error.exit_code))
+
+    def close(self, ended: Ended, received: list[int] | None = None, limit: float | None = None) -> Task:
+        """Write down how it ended."""
+        self.writer.close()
+        if self.writer.trouble is not None:
+            self.complain(f"output recorded only in part: {self.writer.folder}: {self.writer.trouble.strerror}")
+        fields = ended_fields(self.task, ended, received or [], limit)
+        before, status = self.task, fields.pop("status")
+        self.task = self.task.copy(status=status, **fields)
+        try:
+            self.store_end(before, status, fields)
+        except StoreError as error:
+            self.leave(error)
+        return self.task
+
+    def store_end(self, before: Task, status: Status, fields: dict[str, Any]) -> None:
+        """Give the end to the store; who cancelled, or closed the attempt before us, is learned there."""
+        self.store.patience = AT_END
+        if not self.known:
+            added = self.store.add(before)
+            self.task = self.task.copy(number=added.number, turn=added.turn)
+            self.known = True
+        found = self.store.get(before.uid)
+        if found.wish == "cancel":
+            status = Status.CANCELLED
+        was = Status.LOST if found.status is Status.LOST else Status.RUNNING  # called lost too early: we know better
+        kept = fold(self.writer.folder)
+        self.task = self.store.swap(before.uid, (was, before.attempt), status, kept=kept, **fields)
+        if kept is not None:
+            remove_folder(self.writer.folder)
+        spool.drop(self.home, before)
+
+    def leave(self, error: StoreError) -> None:
+        """The store does not take it now: leave the record beside its output."""
+        self.spool()
+        if isinstance(error, StaleTask):
+            return
+        if self.spooled:
+            self.complain(f"the record waits in {os.path.join(self.home, 'incoming')} for the next qrec call: {error}")
+        else:
+            self.complain(f"not recorded: {error}")
+
+
+STREAMS = {1: "stdout", 2: "stderr"}
+NUMBERS = {name: number for number, name in STREAMS.items()}
+
+
+def elsewhere(folder: str) -> str | None:
+    """The folder, unless we are there already (or nobody knows where we are)."""
+    try:
+        return folder if folder and folder != os.getcwd() else None
+    except OSError:
+        return folder or None
+
+
+def runs(task: Task, who: str) -> bool | None:
+    """Whether the `recorder` or the `command` of a running task is alive; None where this host cannot know."""
+    process = task.data.get("process", {})
+    if who not in process:
+        return False
+    pid, ticks = process[who]
+    known_by = {"host": task.host, "boot": process["boot"], "namespace": process["namespace"]}
+    return Identity(**known_by, pid=pid, ticks=ticks).alive()
+
+
+def ended_fields(
+    task: Task, ended: Ended, received: list[int] | None = None, limit: float | None = None
+) -> dict[str, Any]:
+    """What the end of a command changes in its record."""
+    data = without_process(task)
+    code, status = ended.returncode, Status.FAILED if ended.returncode else Status.COMPLETE
+    died_of = next((number for number in received or [] if number in DEADLY and code == 128 + number), None)
+    if limit is not None:
+        code, status, data["reason"] = TIMED_OUT, Status.FAILED, f"time limit of {limit:g} s"
+    elif died_of is not None:
+        status, data["interrupted"] = Status.CANCELLED, died_of
+    elif task.wish == "cancel":
+        status = Status.CANCELLED
+    usage = {"cpu": round(ended.cpu, 3)} | ({"memory": ended.memory} if ended.memory else {})
+    return {
+        "status": status, "returncode": code, "signal": ended.signal, "ended": timestamp(), "usage": usage,
+        "data": data,
+    }  # fmt: skip
+
+
+def lost_fields(task: Task) -> dict[str, Any]:
+    """What is known of a command whose end nobody saw."""
+    status = Status.CANCELLED if task.wish == "cancel" else Status.LOST
+    return {"status": status, "data": without_process(task)}
+
+
+def without_process(task: Task) -> dict[str, Any]:
+    """The executor's notes without the processes, which are gone."""
+    return {name: value for name, value in task.data.items() if name != "process"}
+
+
+def as_begun(task: Task) -> Task:
+    """A record as it was before its end, so that the store sees it begin first."""
+    return task if not task.status.is_final else task.copy(status=Status.RUNNING, ended=None)
+
+
+def end_of(task: Task) -> dict[str, Any]:
+    """The fields that tell of an attempt's end."""
+    return {name: getattr(task, name) for name in ("returncode", "signal", "pid", "started", "ended", "usage", "data")}

@@ -1,0 +1,236 @@
+"""The contract of a store: the only code that remembers."""
+
+from __future__ import annotations
+
+import abc
+import os
+
+from qrec.errors import IllegalMove, ManyTasks, NoSuchTask
+from qrec.output import Files, InStore, attempt_folder
+from qrec.task import Record, Status, Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any, ClassVar
+
+    from qrec.output import Output
+    from qrec.task import Event, Kept
+
+#: What `change` may set: everything a person or an executor says about a task without touching its status.
+CHANGEABLE = frozenset({"message", "tags", "priority", "wish", "data", "turn"})
+
+#: What belongs to the task and not to one attempt: a new attempt keeps it.
+LASTING = frozenset({"uid", "executor", "argv", "number", "created", "turn", "message", "tags", "pwd", "user", "host",
+                     "queue", "name", "after", "priority"})  # fmt: skip
+
+
+class Query(Record):
+    """Which tasks are asked for.  Every facet that is set must hold; the default asks for all."""
+
+    statuses: frozenset[Status] = frozenset()  #: any of these
+    executor: str | None = None
+    tags: frozenset[str] = frozenset()  #: all of these
+    since: str | None = None  #: created at or after this timestamp
+    until: str | None = None  #: created before this timestamp
+    cwd: str | None = None  #: recorded in this folder or below it
+
+    def matches(self, task: Task) -> bool:
+        """The meaning of the facets, for stores without a query language; the contract suite holds others to it."""
+        return (
+            (not self.statuses or task.status in self.statuses)
+            and (self.executor is None or task.executor == self.executor)
+            and self.tags <= set(task.tags)
+            and (self.since is None or task.created >= self.since)
+            and (self.until is None or task.created < self.until)
+            and (self.cwd is None or is_below(task.pwd, self.cwd))
+        )
+
+
+def is_below(folder: str, top: str) -> bool:
+    """Whether `folder` is `top` or lies in it, by name alone."""
+    return folder == top or folder.startswith(top.rstrip("/") + "/")
+
+
+class Store(abc.ABC):
+    """Remembers tasks, the attempts before, small output, and the order of changes.
+
+    A store is made on a home folder and opens itself at first use; making one touches nothing.  Every writing
+    method is atomic: the change and its event are seen together or not at all, by every process, and a crash leaves
+    the state before or after.  Writers wait for each other up to `patience` seconds, then raise StoreBusy.  Readers
+    never wait for writers.  Any method may raise StoreError: StoreBroken, StoreTooNew and StoreUnwritable
+    tell the user in one line what to mend.
+    """
+
+    #: The name by which settings and `--store` pick it.
+    name: ClassVar[str]
+    #: Seconds a writer waits for another.
+    patience: float = 30.0
+
+    def __init__(self, home: str, location: str | None = None) -> None:
+        self.home = home
+        self.location = location or self.default_location(home)
+
+    @staticmethod
+    @abc.abstractmethod
+    def default_location(home: str) -> str:
+        """Where the store lives in a home when no URL says otherwise."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go of files and connections.  The store opens itself again when used."""
+
+    # Writing
+
+    @abc.abstractmethod
+    def add(self, task: Task) -> Task:
+        """Remember a new task; return it with its number, and with its turn where it had none above the others.
+
+        Numbers grow by the order of adding and are never given twice, not even after `delete`.  A task whose `turn` is
+        0 was started by no person and keeps 0; any other turn is raised above every turn there is, unless the task is
+        final already (it is taken in late and must not pass for the newest).  Raises DuplicateTask if the uid is
+        present.
+        """
+
+    @abc.abstractmethod
+    def swap(self, uid: str, was: tuple[Status, int], now: Status, *, kept: Kept | None = None, **fields: Any) -> Task:
+        """Compare and set: give the task the status `now` and these fields if its (status, attempt) still is `was`.
+
+        Writes only the named fields, and `kept` as the attempt's output, in one transaction with the event.  Of any
+        number of callers with the same `was`, one wins; the others get StaleTask.  IllegalMove if no task
+        may go that way; a move from a final to an unfinished status is for `archive`.  NoSuchTask if it is gone.
+        """
+
+    @abc.abstractmethod
+    def archive(self, uid: str, was: tuple[Status, int], now: Status, **fields: Any) -> Task:
+        """Open the next attempt: like `swap` from a final to an unfinished status, with the attempt before kept.
+
+        All that belongs to one attempt (pid, times, codes, usage, facts, data, wish, output) is set aside under the old
+        attempt's number and starts anew from its defaults and `fields`.  A positive `turn` in `fields` is raised above
+        all others.
+        """
+
+    @abc.abstractmethod
+    def change(self, uid: str, **fields: Any) -> Task:
+        """Set some of `CHANGEABLE` whatever the status; the rest of the record is not written.  NoSuchTask if gone."""
+
+    @abc.abstractmethod
+    def delete(self, uid: str) -> None:
+        """Forget the task, its attempts, its kept output and all that search knows of it.  NoSuchTask if gone.
+
+        Files of large output belong to the caller.
+        """
+
+    # Reading
+
+    @abc.abstractmethod
+    def get(self, uid: str) -> Task:
+        """The task of exactly this uid, or NoSuchTask."""
+
+    @abc.abstractmethod
+    def numbered(self, number: int) -> Task:
+        """The task of this number, or NoSuchTask."""
+
+    @abc.abstractmethod
+    def latest(self) -> Task:
+        """The task with the highest positive turn, else the highest number; NoSuchTask in an empty store."""
+
+    @abc.abstractmethod
+    def starting_with(self, prefix: str, limit: int = 100) -> Sequence[str]:
+        """The uids that begin with the prefix, or whose part after the executor's name does; sorted."""
+
+    @abc.abstractmethod
+    def newest_first(self, query: Query) -> Iterator[Task]:
+        """The tasks that match, by descending number, produced as they are asked for."""
+
+    @abc.abstractmethod
+    def count(self, query: Query) -> int:
+        """How many tasks match."""
+
+    @abc.abstractmethod
+    def attempts(self, uid: str) -> Sequence[Task]:
+        """The attempts before the current one, oldest first, each as the task it was."""
+
+    @abc.abstractmethod
+    def kept(self, uid: str, attempt: int) -> Kept | None:
+        """The output of an attempt if the store holds it; None if it is in files, or if there never was any."""
+
+    @abc.abstractmethod
+    def events(self, after: int = 0) -> Sequence[Event]:
+        """The changes since that sequence number, oldest first.
+
+        At least the newest 1,000 are remembered.  Where `after` is older than that, the first event's sequence is
+        greater than `after + 1`, and the caller reads everything anew.
+        """
+
+    def candidates(self, words: Sequence[str], query: Query) -> Iterator[Task]:
+        """Tasks, newest first, among which are all that match the query and hold every word (folded by casefold).
+
+        Only words of three characters and more are given.  The caller compares; a store with an index leaves out what
+        cannot match.
+        """
+        return self.newest_first(query)
+
+    # What follows from the rest
+
+    def output(self, task: Task) -> Output:
+        """What an attempt printed, finished or not.
+
+        It moves from files into the store at its end, the store first: who finds it in neither asks the store again.
+        """
+        folder = attempt_folder(self.home, task.uid, task.attempt)
+        kept = self.kept(task.uid, task.attempt)
+        if kept is None and not os.path.isdir(folder):
+            kept = self.kept(task.uid, task.attempt)
+        return Files(folder) if kept is None else InStore(kept)
+
+    def find(self, query: Query | None = None, limit: int | None = None) -> list[Task]:
+        """The newest `limit` tasks that match (None: all of them), by ascending number."""
+        found: list[Task] = []
+        for task in self.newest_first(query or Query()):
+            if limit is not None and len(found) >= limit:
+                break
+            found.append(task)
+        return found[::-1]
+
+    def resolve(self, reference: str | None) -> Task:
+        """The task a person means: by number, uid, unique prefix of either half of it, or the last started.
+
+        Raises NoSuchTask, or ManyTasks with the candidates.
+        """
+        if reference is None:
+            return self.latest()
+        if reference.isascii() and reference.isdigit() and len(reference) < 8:
+            try:
+                return self.numbered(int(reference))
+            except NoSuchTask:
+                pass  # eight hexadecimal digits of a uid may all be decimal, and so may the first three
+        uids = self.starting_with(reference) if reference else ()
+        if not uids:
+            raise NoSuchTask(reference)
+        if len(uids) > 1 and reference not in uids:
+            raise ManyTasks(reference, uids)
+        return self.get(reference if reference in uids else uids[0])
+
+
+def check_move(was: Status, now: Status, *, archive: bool = False) -> None:
+    """Raise IllegalMove unless a task may go from `was` to `now` by `swap`, or by `archive`."""
+    opens_attempt = was.is_final and not now.is_final and was is not Status.LOST
+    if (
+        not was.may_become(now)
+        or (opens_attempt and not archive)
+        or (archive and not (was.is_final and not now.is_final))
+    ):
+        raise IllegalMove(was.value, now.value)
+
+
+def check_changeable(fields: Iterable[str]) -> None:
+    """Raise TypeError for a field that `change` may not set: a programmer's mistake, never a user's."""
+    if wrong := set(fields) - CHANGEABLE:
+        raise TypeError(f"change() cannot set {', '.join(sorted(wrong))}")
+
+
+def next_attempt(task: Task, now: Status, fields: Mapping[str, Any]) -> Task:
+    """The task as its next attempt begins: what lasts is kept, the rest starts from its defaults."""
+    lasting = {name: getattr(task, name) for name in LASTING}
+    return Task(**{**lasting, "attempt": task.attempt + 1, "status": now, **fields})

@@ -1,0 +1,614 @@
+"""The store in one SQLite file: real columns, a trigram index for search, safe for any number of processes.
+
+The record path uses the standard library's `sqlite3`; the schema is made and migrated, and users' queries are run,
+through `sqlite_utils` on the same connection, which is imported only then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from _thread import _local
+from contextlib import contextmanager
+
+from qrec.errors import (
+    DuplicateTask,
+    NoSuchTask,
+    StaleTask,
+    StoreBroken,
+    StoreBusy,
+    StoreError,
+    StoreTooNew,
+    StoreUnwritable,
+)
+from qrec.output import make_private
+from qrec.stores.base import Query, Store, check_changeable, check_move, next_attempt
+from qrec.task import FINAL, Event, Kept, Status, Task, timestamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, ClassVar
+
+    import sqlite_utils
+
+#: Columns that hold JSON, with what JSON's lists become again.
+JSON_COLUMNS: dict[str, type] = {
+    "argv": tuple,
+    "tags": tuple,
+    "after": tuple,
+    "usage": dict,
+    "facts": dict,
+    "data": dict,
+}
+COLUMNS = Task._fields
+REMEMBERED_EVENTS = 2_000
+PRUNED_EVERY = 500  #: events between two prunings
+UUID = 37  #: characters of a uid after the executor's name
+INDEXED_AT_ONCE = 5_000  #: tasks that one search takes into the index before it answers
+INDEXED_TEXT = 8 << 20  #: characters of the same
+
+TASK_COLUMNS = """
+    uid TEXT NOT NULL, executor TEXT NOT NULL, argv TEXT NOT NULL, turn INTEGER NOT NULL, message TEXT NOT NULL,
+    tags TEXT NOT NULL, pwd TEXT NOT NULL, user TEXT NOT NULL, host TEXT NOT NULL, status TEXT NOT NULL,
+    attempt INTEGER NOT NULL, pid INTEGER, returncode INTEGER, signal INTEGER, created TEXT NOT NULL, started TEXT,
+    ended TEXT, usage TEXT NOT NULL, facts TEXT NOT NULL, queue TEXT, name TEXT, after TEXT NOT NULL,
+    priority INTEGER NOT NULL, wish TEXT, data TEXT NOT NULL, command TEXT NOT NULL
+"""
+
+SCHEMA = f"""
+CREATE TABLE tasks (number INTEGER PRIMARY KEY AUTOINCREMENT, {TASK_COLUMNS}, indexed INTEGER NOT NULL DEFAULT 0);
+CREATE UNIQUE INDEX tasks_uid ON tasks(uid);
+CREATE INDEX tasks_turn ON tasks(turn);
+CREATE INDEX tasks_status ON tasks(status);
+CREATE INDEX tasks_unindexed ON tasks(number) WHERE indexed = 0;
+CREATE TABLE attempts (number INTEGER NOT NULL, {TASK_COLUMNS}, PRIMARY KEY (number, attempt));
+CREATE TABLE outputs (number INTEGER NOT NULL, attempt INTEGER NOT NULL, stdout BLOB NOT NULL, stderr BLOB NOT NULL,
+    timing BLOB NOT NULL);
+CREATE UNIQUE INDEX outputs_attempt ON outputs(number, attempt);
+CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, uid TEXT NOT NULL, number INTEGER NOT NULL,
+    kind TEXT NOT NULL, at TEXT NOT NULL);
+CREATE VIRTUAL TABLE search USING fts5(text, content='', columnsize=0, detail=none,
+    tokenize='trigram case_sensitive 1');
+"""
+
+
+def make_schema(db: sqlite_utils.Database) -> None:
+    """Version 1."""
+    db.executescript(SCHEMA)
+
+
+#: What takes a store from one version to the next; the version is the length.  Never change an entry, add one.
+MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (make_schema,)
+VERSION = len(MIGRATIONS)
+
+
+class SqliteStore(Store):
+    """Tasks in `<home>/qrec.db`.  See `Store` for what every method promises."""
+
+    name: ClassVar[str] = "sqlite"
+
+    def __init__(self, home: str, location: str | None = None) -> None:
+        super().__init__(home, location)
+        self.local = _local()  # SQLite connections belong to their thread
+
+    @staticmethod
+    def default_location(home: str) -> str:
+        """The file in the home."""
+        return os.path.join(home, "qrec.db")
+
+    # Connections
+
+    def connection(self, create: bool = False) -> sqlite3.Connection:
+        """This thread's connection.  Reading where no store is gives an empty one that lives in memory."""
+        db: sqlite3.Connection | None = getattr(self.local, "db", None)
+        if db is None:
+            if not os.path.exists(self.location):
+                if not create:
+                    return empty_store()
+                self.make()
+            db = self.local.db = self.open()
+        return db
+
+    def open(self) -> sqlite3.Connection:
+        """Open the file and see that it is a store that this qrec understands."""
+        with translated(self.location):
+            db = connect(self.location, self.patience)
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version < VERSION:
+            self.make()
+        elif version > VERSION:
+            raise StoreTooNew(
+                f"{self.location} was written by a later qrec (schema {version}, this one knows {VERSION}); "
+                "upgrade qrec, or name another store with --store"
+            )
+        return db
+
+    def make(self) -> None:
+        """Make the store if there is none, and bring an old one forward, one process at a time."""
+        with translated(self.location):
+            make_private(os.path.dirname(self.location))
+            with locked(self.location + ".lock"):
+                if not os.path.exists(self.location):
+                    make_file(self.location)
+                elif self.version() < VERSION:
+                    migrate(self.location)
+
+    def version(self) -> int:
+        """The schema version of the file."""
+        with translated(self.location):
+            db = connect(self.location, self.patience)
+            try:
+                return int(db.execute("PRAGMA user_version").fetchone()[0])
+            finally:
+                db.close()
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        db: sqlite3.Connection | None = getattr(self.local, "db", None)
+        if db is not None:
+            db.close()
+            self.local.db = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One writing transaction: all of it or nothing."""
+        db = self.connection(create=True)
+        with translated(self.location):
+            db.execute(f"PRAGMA busy_timeout = {round(self.patience * 1000)}")
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                if db.in_transaction:  # a full disk has rolled back by itself
+                    db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """The rows of a SELECT, as they are asked for."""
+        with translated(self.location):
+            yield from self.connection().execute(sql, values)
+
+    def utils(self) -> sqlite_utils.Database:
+        """The same connection as sqlite-utils sees it, for users' queries."""
+        import sqlite_utils
+
+        return sqlite_utils.Database(self.connection(), execute_plugins=False)
+
+    # Writing
+
+    def add(self, task: Task) -> Task:
+        """See Store."""
+        with self.transaction() as db:
+            turn = raised(db, task.turn) if task.turn and not task.status.is_final else task.turn
+            values = row_of(task.copy(turn=turn))
+            del values["number"]
+            try:
+                number = db.execute(*insert("tasks", values)).lastrowid
+            except sqlite3.IntegrityError:
+                raise DuplicateTask(task.uid) from None
+            added = task.copy(number=number, turn=turn)
+            note_event(db, added, "added")
+        return added
+
+    def swap(self, uid: str, was: tuple[Status, int], now: Status, *, kept: Kept | None = None, **fields: Any) -> Task:
+        """See Store."""
+        check_move(was[0], now)
+        with self.transaction() as db:
+            task = claim(db, uid, was)
+            if task.status.is_final:
+                unindex(self, db, task)
+            task = task.copy(status=now, **fields)
+            update(db, task, ("status", *fields))
+            if kept is not None:
+                keep(db, task, kept)
+            note_event(db, task, "status")
+        return task
+
+    def archive(self, uid: str, was: tuple[Status, int], now: Status, **fields: Any) -> Task:
+        """See Store."""
+        check_move(was[0], now, archive=True)
+        with self.transaction() as db:
+            task = claim(db, uid, was)
+            unindex(self, db, task)
+            names = ", ".join((*COLUMNS, "command"))
+            db.execute(f"INSERT INTO attempts ({names}) SELECT {names} FROM tasks WHERE uid = ?", (uid,))
+            if fields.get("turn"):
+                fields["turn"] = raised(db, fields["turn"])
+            task = next_attempt(task, now, fields)
+            update(db, task, COLUMNS)
+            note_event(db, task, "status")
+        return task
+
+    def change(self, uid: str, **fields: Any) -> Task:
+        """See Store."""
+        check_changeable(fields)
+        with self.transaction() as db:
+            task = self.get(uid)
+            if fields.keys() & {"message", "tags"}:
+                unindex(self, db, task)
+            task = task.copy(**fields)
+            update(db, task, tuple(fields))
+            note_event(db, task, " ".join(sorted(fields)))
+        return task
+
+    def delete(self, uid: str) -> None:
+        """See Store."""
+        with self.transaction() as db:
+            task = self.get(uid)
+            unindex(self, db, task)
+            for table in ("tasks", "attempts", "outputs"):
+                db.execute(f"DELETE FROM {table} WHERE number = ?", (task.number,))
+            note_event(db, task, "removed")
+
+    # Reading
+
+    def get(self, uid: str) -> Task:
+        """See Store."""
+        return self.one("uid = ?", uid, uid)
+
+    def numbered(self, number: int) -> Task:
+        """See Store."""
+        return self.one("number = ?", number, str(number))
+
+    def one(self, condition: str, value: object, reference: str) -> Task:
+        """The task that fulfils a condition, or NoSuchTask."""
+        for row in self.query(f"SELECT {', '.join(COLUMNS)} FROM tasks WHERE {condition}", (value,)):
+            return task_of(row)
+        raise NoSuchTask(reference)
+
+    def latest(self) -> Task:
+        """See Store."""
+        order = "ORDER BY turn DESC, number DESC"
+        for row in self.query(f"SELECT {', '.join(COLUMNS)} FROM tasks {order} LIMIT 1"):
+            return task_of(row)
+        raise NoSuchTask(None)
+
+    def starting_with(self, prefix: str, limit: int = 100) -> Sequence[str]:
+        """See Store."""
+        found: set[str] = set()
+        for start in (prefix, *(f"{executor}-{prefix}" for executor in self.executors())):
+            sql = "SELECT uid FROM tasks WHERE uid >= ? AND uid < ? ORDER BY uid LIMIT ?"
+            found.update(row[0] for row in self.query(sql, (start, start + "\U0010ffff", limit)))
+        return sorted(found)[:limit]
+
+    def executors(self) -> Iterator[str]:
+        """The executors of all tasks, by a few jumps along the index of uids."""
+        after = ""
+        while row := next(self.query("SELECT uid FROM tasks WHERE uid > ? ORDER BY uid LIMIT 1", (after,)), None):
+            yield row[0][:-UUID]
+            after = row[0][:-UUID] + "."  # the character after `-`
+
+    def newest_first(self, query: Query) -> Iterator[Task]:
+        """See Store."""
+        condition, values = where(query)
+        return self.tasks(f"SELECT {', '.join(COLUMNS)} FROM tasks WHERE {condition} ORDER BY number DESC", values)
+
+    def tasks(self, sql: str, values: Sequence[Any]) -> Iterator[Task]:
+        """The rows of a SELECT as tasks."""
+        return map(task_of, self.query(sql, values))
+
+    def count(self, query: Query) -> int:
+        """See Store."""
+        condition, values = where(query)
+        return int(next(self.query(f"SELECT count(*) FROM tasks WHERE {condition}", values))[0])
+
+    def attempts(self, uid: str) -> Sequence[Task]:
+        """See Store."""
+        task = self.get(uid)
+        sql = f"SELECT {', '.join(COLUMNS)} FROM attempts WHERE number = ? ORDER BY attempt"
+        return list(self.tasks(sql, (task.number,)))
+
+    def kept(self, uid: str, attempt: int) -> Kept | None:
+        """See Store."""
+        sql = """SELECT stdout, stderr, timing FROM outputs JOIN tasks USING (number)
+                 WHERE uid = ? AND outputs.attempt = ?"""
+        for stdout, stderr, timing in self.query(sql, (uid, attempt)):
+            return Kept(stdout=stdout, stderr=stderr, timing=timing)
+        return None
+
+    def events(self, after: int = 0) -> Sequence[Event]:
+        """See Store."""
+        sql = "SELECT sequence, uid, number, kind, at FROM events WHERE sequence > ? ORDER BY sequence"
+        return [Event(**dict(zip(Event._fields, row, strict=True))) for row in self.query(sql, (after,))]
+
+    # Searching
+
+    def candidates(self, words: Sequence[str], query: Query) -> Iterator[Task]:
+        """See Store.  The index answers for what it holds; what is not in it yet is all handed out."""
+        import heapq
+
+        if not words:
+            return self.newest_first(query)
+        self.catch_up()
+        condition, values = where(query)
+        columns = ", ".join(f"tasks.{name}" for name in COLUMNS)
+        found = self.tasks(
+            f"SELECT {columns} FROM search JOIN tasks ON tasks.number = search.rowid "
+            f"WHERE search MATCH ? AND {condition} ORDER BY search.rowid DESC",
+            (match_expression(words), *values),
+        )
+        others = self.tasks(
+            f"SELECT {columns} FROM tasks WHERE indexed = 0 AND {condition} ORDER BY number DESC", values
+        )
+        return heapq.merge(found, others, key=lambda task: task.number, reverse=True)
+
+    def catch_up(self, limit: int = INDEXED_AT_ONCE) -> int:
+        """Take ended tasks into the search index, newest first and as many as a moment allows; return how many.
+
+        Done by those who search and not when a command ends, since a long output takes a second to index.
+        """
+        if not os.path.exists(self.location):
+            return 0
+        statuses = ", ".join(f"'{status.value}'" for status in FINAL)
+        sql = (
+            f"SELECT {', '.join(COLUMNS)} FROM tasks "
+            f"WHERE indexed = 0 AND status IN ({statuses}) ORDER BY number DESC LIMIT ?"
+        )
+        if next(self.query(sql, (1,)), None) is None:
+            return 0
+        patience, self.patience = self.patience, min(self.patience, 0.2)
+        try:
+            with self.transaction() as db:
+                return index(self, db, list(self.tasks(sql, (limit,))))
+        except (StoreBusy, StoreUnwritable):
+            return 0  # then they are compared one by one
+        finally:
+            self.patience = patience
+
+
+# Opening and making
+
+
+def connect(path: str, patience: float) -> sqlite3.Connection:
+    """A connection that begins and ends its transactions itself."""
+    db = sqlite3.connect(path, timeout=patience, isolation_level=None)
+    db.execute("PRAGMA synchronous = NORMAL")
+    return db
+
+
+def empty_store() -> sqlite3.Connection:
+    """A store with nothing in it, for readers that come before the first writer."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.executescript(SCHEMA)
+    return db
+
+
+def make_file(path: str) -> None:
+    """Make a whole store beside its place and move it there, so that nobody ever opens half of one."""
+    import sqlite_utils
+
+    fresh = path + ".new"
+    for leftover in (fresh, fresh + "-wal", fresh + "-shm", fresh + "-journal"):
+        if os.path.exists(leftover):
+            os.unlink(leftover)
+    os.close(os.open(fresh, os.O_CREAT | os.O_WRONLY, 0o600))
+    db = connect(fresh, 0)
+    if is_local(path):
+        db.execute("PRAGMA journal_mode = WAL")
+    bring_forward(sqlite_utils.Database(db, execute_plugins=False))
+    db.close()
+    os.rename(fresh, path)
+
+
+def migrate(path: str) -> None:
+    """Bring an old store forward in place."""
+    import sqlite_utils
+
+    db = connect(path, 30)
+    bring_forward(sqlite_utils.Database(db, execute_plugins=False))
+    db.close()
+
+
+def bring_forward(db: sqlite_utils.Database) -> None:
+    """Run the migrations that the store has not seen."""
+    have = db.execute("PRAGMA user_version").fetchone()[0]
+    if not have and db.table_names():
+        raise StoreBroken("the file is a database of something else; name another with --store")
+    for step in MIGRATIONS[have:]:
+        step(db)
+    db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+#: File systems that are known to live on this machine: only there may processes share memory, as WAL needs.
+LOCAL = frozenset("ext2 ext3 ext4 xfs btrfs zfs tmpfs overlay f2fs bcachefs ramfs apfs reiserfs jfs".split())
+
+
+def is_local(path: str) -> bool:
+    """Whether the file lies on a file system of this machine; not knowing means no."""
+    folder = os.path.realpath(os.path.dirname(path))
+    best, kind = "", ""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            for line in mounts:
+                words, _, rest = line.partition(" - ")
+                top = words.split()[4].encode("latin-1", "ignore").decode("unicode_escape")
+                if len(top) >= len(best) and (folder + "/").startswith(top.rstrip("/") + "/"):
+                    best, kind = top, rest.split()[0]
+    except OSError:
+        return os.uname().sysname == "Darwin"
+    return kind in LOCAL
+
+
+@contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Hold a lock file, waiting for it as long as it takes: it is held for a tenth of a second at most."""
+    import fcntl
+
+    file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def translated(path: str) -> Iterator[None]:
+    """Turn SQLite's and the system's errors into sentences about this store."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise store_error(path, error) from error
+    except OSError as error:
+        raise StoreUnwritable(f"{path}: {error.strerror or error}") from error
+
+
+def store_error(path: str, error: sqlite3.Error) -> StoreError:
+    """What one of SQLite's errors means to a user.  Its codes come with Python 3.11 only, so the words decide."""
+    words = str(error)
+    if "locked" in words or "busy" in words:
+        return StoreBusy(f"{path} is held by another process")
+    if any(sign in words for sign in ("readonly", "full", "unable to open", "disk I/O")):
+        return StoreUnwritable(f"{path}: {words}; free some space, or see to its rights")
+    if any(sign in words for sign in ("not a database", "malformed", "no such table", "no such column")):
+        return StoreBroken(f"{path} is no qrec store ({words}); move it away, or name another with --store")
+    return StoreError(f"{path}: {words}")
+
+
+# Rows
+
+
+def row_of(task: Task) -> dict[str, Any]:
+    """A task as columns."""
+    row = {name: column(name, getattr(task, name)) for name in COLUMNS}
+    return {**row, "command": column("command", task.command)}
+
+
+def column(name: str, value: Any) -> Any:
+    """A field as SQLite keeps it.  Text with bytes that are not UTF-8 (a folder's name, say) is kept as those bytes."""
+    if name in JSON_COLUMNS:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=not encodable(value))
+    if isinstance(value, Status):
+        return value.value
+    if isinstance(value, str) and not encodable(value):
+        return os.fsencode(value)
+    return value
+
+
+def encodable(value: Any) -> bool:
+    """Whether text is free of the lone surrogates by which Python tells of undecodable bytes."""
+    try:
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def task_of(row: Sequence[Any]) -> Task:
+    """Columns as a task."""
+    values = dict(zip(COLUMNS, row, strict=True))
+    for name, kind in JSON_COLUMNS.items():
+        values[name] = kind(json.loads(values[name]))
+    for name, value in values.items():
+        if isinstance(value, bytes):
+            values[name] = os.fsdecode(value)
+    values["status"] = Status(values["status"])
+    return Task(**values)
+
+
+def insert(table: str, values: dict[str, Any]) -> tuple[str, list[Any]]:
+    """An INSERT and its values."""
+    return f"INSERT INTO {table} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", list(values.values())
+
+
+def update(db: sqlite3.Connection, task: Task, names: Sequence[str]) -> None:
+    """Write the named fields of a task."""
+    row = row_of(task)
+    names = (*names, "command") if "data" in names else names
+    settings = ", ".join(f"{name} = ?" for name in names)
+    db.execute(f"UPDATE tasks SET {settings} WHERE uid = ?", [*(row[name] for name in names), task.uid])
+
+
+def claim(db: sqlite3.Connection, uid: str, was: tuple[Status, int]) -> Task:
+    """The task, if its status and attempt are what the caller saw."""
+    row = db.execute(f"SELECT {', '.join(COLUMNS)} FROM tasks WHERE uid = ?", (uid,)).fetchone()
+    if row is None:
+        raise NoSuchTask(uid)
+    task = task_of(row)
+    if (task.status, task.attempt) != was:
+        raise StaleTask(uid, f"{was[0].value} (attempt {was[1]})", f"{task.status.value} (attempt {task.attempt})")
+    return task
+
+
+def raised(db: sqlite3.Connection, turn: int) -> int:
+    """A turn above all others."""
+    highest = db.execute("SELECT max(turn) FROM tasks").fetchone()[0]
+    return max(turn, (highest or 0) + 1)
+
+
+def keep(db: sqlite3.Connection, task: Task, kept: Kept) -> None:
+    """Keep an attempt's output; silence takes no row."""
+    if kept != Kept():
+        values = {"number": task.number, "attempt": task.attempt, **kept.asdict()}
+        sql, parameters = insert("outputs", values)
+        db.execute(sql.replace("INSERT", "INSERT OR REPLACE", 1), parameters)
+
+
+def note_event(db: sqlite3.Connection, task: Task, kind: str) -> None:
+    """Note a change; forget old ones now and then."""
+    values = {"uid": task.uid, "number": task.number, "kind": kind, "at": timestamp()}
+    sequence = db.execute(*insert("events", values)).lastrowid or 0
+    if sequence % PRUNED_EVERY == 0:
+        db.execute("DELETE FROM events WHERE sequence <= ?", (sequence - REMEMBERED_EVENTS,))
+
+
+def where(query: Query) -> tuple[str, list[Any]]:
+    """A query as an SQL condition and its values."""
+    terms: list[tuple[str, tuple[Any, ...]]] = [("1", ())]
+    if query.statuses:
+        marks = ", ".join("?" * len(query.statuses))
+        terms.append((f"status IN ({marks})", tuple(sorted(status.value for status in query.statuses))))
+    if query.executor is not None:
+        terms.append(("executor = ?", (query.executor,)))
+    if query.since is not None:
+        terms.append(("created >= ?", (query.since,)))
+    if query.until is not None:
+        terms.append(("created < ?", (query.until,)))
+    if query.cwd is not None:
+        top = query.cwd.rstrip("/")
+        terms.append(("(pwd = ? OR substr(pwd, 1, ?) = ?)", (query.cwd, len(top) + 1, top + "/")))
+    terms += [("EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)", (tag,)) for tag in sorted(query.tags)]
+    return " AND ".join(term for term, _ in terms), [value for _, values in terms for value in values]
+
+
+# The search index
+
+
+def match_expression(words: Sequence[str]) -> str:
+    """What the index is asked: every three-character piece of every word."""
+    from qrec.search import pieces
+
+    every = dict.fromkeys(piece for word in words for piece in pieces(word))
+    return " AND ".join('"' + piece.replace('"', '""') + '"' for piece in every)
+
+
+def index(store: SqliteStore, db: sqlite3.Connection, tasks: Sequence[Task]) -> int:
+    """Take tasks into the index until the text is more than a moment's work."""
+    done = length = 0
+    for task in tasks:
+        if length > INDEXED_TEXT:
+            break
+        words = indexed_text(store, task)
+        db.execute("INSERT INTO search(rowid, text) VALUES (?, ?)", (task.number, words))
+        db.execute("UPDATE tasks SET indexed = 1 WHERE number = ?", (task.number,))
+        done, length = done + 1, length + len(words)
+    return done
+
+
+def unindex(store: SqliteStore, db: sqlite3.Connection, task: Task) -> None:
+    """Take a task out of the index, which wants to be told what it was given."""
+    (indexed,) = db.execute("SELECT indexed FROM tasks WHERE number = ?", (task.number,)).fetchone()
+    if indexed:
+        words = indexed_text(store, task)
+        db.execute("INSERT INTO search(search, rowid, text) VALUES ('delete', ?, ?)", (task.number, words))
+        db.execute("UPDATE tasks SET indexed = 0 WHERE number = ?", (task.number,))
+
+
+def indexed_text(store: SqliteStore, task: Task) -> str:
+    """What the index is given of a task."""
+    from qrec.search import document, fields
+
+    return document(fields(task, store.output(task))).encode("utf-8", "replace").decode()

@@ -1,0 +1,73 @@
+"""Durations, sizes and times, as people write and read them."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+
+from qrec.errors import WrongUsage
+
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])", re.IGNORECASE)
+STEPS = ("B", "kB", "MB", "GB", "TB")
+
+
+def seconds(words: str) -> float:
+    """A duration: `90`, `90s`, `10m`, `1h30m`, `2d`.  In seconds; a bare number counts seconds."""
+    text = words.strip()
+    try:
+        number = float(text)
+    except ValueError:
+        parts = PART.findall(text)
+        if not parts or PART.sub("", text).strip():
+            raise WrongUsage(f"{words!r} is no duration; write 90s, 10m, 1h30m or 2d") from None
+        number = sum(float(value) * SECONDS[unit.lower()] for value, unit in parts)
+    if not 0 <= number < float("inf"):
+        raise WrongUsage(f"{words!r} is no duration; write 90s, 10m, 1h30m or 2d")
+    return number
+
+
+def point_in_time(words: str, now: datetime | None = None) -> datetime:
+    """A time: a duration ago (`2d`), `now`, `today`, `yesterday`, or ISO 8601 (`2026-11-20 14:30`).
+
+    Local time unless it names its zone.
+    """
+    from datetime import timedelta
+
+    now = now or datetime.now(timezone.utc)
+    midnight = now.astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
+    named = {"now": now, "today": midnight, "yesterday": midnight - timedelta(days=1)}
+    if words in named:
+        return named[words]
+    try:
+        return datetime.fromisoformat(words.replace("Z", "+00:00")).astimezone()
+    except ValueError:
+        pass
+    try:
+        return now - timedelta(seconds=seconds(words))
+    except (WrongUsage, OverflowError):
+        raise WrongUsage(f"{words!r} is no time; write 2d (ago), today, 2026-11-20 or '2026-11-20 14:30'") from None
+
+
+def duration(value: float | None) -> str:
+    """Seconds for people: `85 ms`, `12.4 s`, `3m 20s`, `12h 5m`, `3d 4h`; nothing for None."""
+    if value is None:
+        return ""
+    if value < 0.95:
+        return f"{value * 1000:.0f} ms"
+    if value < 100:
+        return f"{value:.1f} s"
+    whole = round(value)
+    for unit, below, size in (("d", "h", 86400), ("h", "m", 3600), ("m", "s", 60)):
+        if whole >= size:
+            return f"{whole // size}{unit} {whole % size // int(SECONDS[below])}{below}"
+    return f"{whole} s"
+
+
+def size(value: float) -> str:
+    """Bytes for people, in powers of a thousand: `310 MB`, `1.2 GB`."""
+    step = 0
+    while value >= 999.5 and step < len(STEPS) - 1:
+        value /= 1000
+        step += 1
+    return f"{value:.1f} {STEPS[step]}" if step and value < 10 else f"{value:.0f} {STEPS[step]}"

@@ -1,0 +1,126 @@
+"""Every test gets a home of its own, and every process it starts is gone when it ends."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers import Result, environment, kill_processes_of
+
+# pytest calls what it finds in a conftest under these names
+from tests.no_skips import pytest_make_collect_report as pytest_make_collect_report
+from tests.no_skips import pytest_runtest_makereport as pytest_runtest_makereport
+
+# What the shell that started pytest may say to qrec, or to a program that qrec starts.
+FOREIGN = tuple("QREC_ XDG_ SLURM_ SBATCH_ TMUX GIT_ NO_COLOR FORCE_COLOR CLICOLOR COLUMNS LINES".split())
+
+
+@pytest.fixture(autouse=True)
+def user_home(tmp_path: Path) -> Iterator[Path]:
+    """No test sees the user's home, settings, or tmux server, not even one that asks for no fixture."""
+    user_home = tmp_path / "user"
+    user_home.mkdir()
+    # not below tmp_path: the path of a socket must stay under 108 bytes
+    tmux = Path(tempfile.mkdtemp(prefix="qrec-tmux-"))
+    # not the fixture monkeypatch, which a test may undo
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+            patch.delenv(name)
+        patch.setenv("HOME", str(user_home))
+        patch.setenv("LC_ALL", "C.UTF-8")
+        patch.setenv("SHELL", "/bin/sh")
+        patch.setenv("TERM", "xterm")
+        patch.setenv("TMUX_TMPDIR", str(tmux))
+        yield user_home
+    if any(tmux.iterdir()):
+        kill_processes_of(tmp_path)
+    shutil.rmtree(tmux)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """QREC_HOME, for this process and for those it starts; qrec makes the folder when it needs it."""
+    path = tmp_path / "home"
+    monkeypatch.setenv("QREC_HOME", str(path))
+    return path
+
+
+@pytest.fixture
+def start(home: Path, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts the real program: `start("run", "sleep", "60")` gives a Popen with pipes for stdout and stderr.
+
+    `env` holds changes to the environment (None takes a variable away); whatever else Popen takes may be given. The
+    program leads a session of its own, runs in tmp_path, and is killed in the end with all it has started.
+    """
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        *words: str | os.PathLike[str], env: dict[str, str | None] | None = None, **popen: Any
+    ) -> subprocess.Popen[bytes]:
+        defaults: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "cwd": tmp_path,
+            "start_new_session": True,
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qrec", *words], env=environment(env), **{**defaults, **popen}
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        end(process)
+    kill_processes_of(tmp_path)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kills a program that a test has left running, and closes our ends of its pipes."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    for pipe in (process.stdin, process.stdout, process.stderr):
+        if pipe:
+            pipe.close()
+
+
+@pytest.fixture
+def qrec(start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> Callable[..., Result]:
+    """Runs the real program to its end: `qrec("run", "ls", check=True).out`.
+
+    Takes what `start` takes, and `input` (bytes, or text), `check` (a code other than 0 fails the test) and `timeout`.
+    """
+
+    def qrec(
+        *words: str | os.PathLike[str],
+        input: bytes | str | None = None,
+        check: bool = False,
+        timeout: float = 60,
+        **popen: Any,
+    ) -> Result:
+        if input is not None:
+            popen["stdin"] = subprocess.PIPE
+        process = start(*words, **popen)
+        try:
+            stdout, stderr = process.communicate(input.encode() if isinstance(input, str) else input, timeout)
+        except subprocess.TimeoutExpired:
+            # what qrec has started holds the pipes open, so it has to go as well before the output can be shown
+            process.kill()
+            kill_processes_of(tmp_path)
+            raise AssertionError(f"{words} took more than {timeout:g} s: {process.communicate()}") from None
+        result = Result(process.args, process.returncode, stdout, stderr)
+        assert result.returncode == 0 or not check, result
+        return result
+
+    return qrec

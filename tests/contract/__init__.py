@@ -1,0 +1,1 @@
+"""One suite a contract, to be subclassed by whoever implements it."""

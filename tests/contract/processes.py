@@ -1,0 +1,166 @@
+"""Functions that run in real processes of their own, beginning together and killed when a test wants it.
+
+    with Elsewhere(grab, factory) as grabber:
+        grabber.go()
+        uids = grabber.result()
+
+What is sent there is pickled, so functions are those of a module and arguments plain.  Imports little: eight processes start it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from qrec.errors import StaleTask
+from qrec.stores.base import Query
+from qrec.task import Status, Task, new_uid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from qrec.stores.base import Store
+
+    Factory = Callable[[], Store]
+
+
+class Elsewhere:
+    """A call in a process of its own, which is ready when this returns and starts with `go`."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from tests.contract.processes import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        )
+        self._send((function, arguments))
+        self.hears("ready")
+
+    def __enter__(self) -> Elsewhere:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+    def go(self) -> None:
+        """Let the function begin."""
+        self._send("go")
+
+    def hears(self, expected: object) -> None:
+        """Wait for what the process says next, which must be this."""
+        assert self._next() == expected
+
+    def result(self) -> Any:
+        """Wait for what the function returns."""
+        kind, value = self._next()
+        assert kind == "returned", value
+        return value
+
+    def kill(self) -> None:
+        """SIGKILL, as an out-of-memory killer would."""
+        self.process.kill()
+        self.process.wait()
+
+    def _send(self, message: object) -> None:
+        assert self.process.stdin
+        pickle.dump(message, self.process.stdin)
+        self.process.stdin.flush()
+
+    def _next(self) -> Any:
+        assert self.process.stdout
+        return pickle.load(self.process.stdout)
+
+
+def serve() -> None:
+    """What runs on the other side."""
+    function, arguments = pickle.load(sys.stdin.buffer)
+    say("ready")
+    pickle.load(sys.stdin.buffer)
+    try:
+        say(("returned", function(*arguments)))
+    except Exception as error:
+        say(("raised", repr(error)))
+    sys.stdin.buffer.read()
+
+
+def say(message: object) -> None:
+    """Tell the test something."""
+    pickle.dump(message, sys.stdout.buffer)
+    sys.stdout.buffer.flush()
+
+
+def together(count: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """What so many processes return that call the same at the same time."""
+    others: list[Elsewhere] = []
+    try:
+        others.extend(Elsewhere(function, *arguments) for _ in range(count))
+        for other in others:
+            other.go()
+        return [other.result() for other in others]
+    finally:
+        for other in others:
+            other.__exit__()
+
+
+# What they do
+
+
+def grab(factory: Factory) -> list[str]:
+    """Claim queued tasks until none is left; the uids of those won."""
+    store = factory()
+    won = []
+    while queued := store.find(Query(statuses=frozenset({Status.QUEUED}))):
+        for task in queued:
+            try:
+                won.append(store.swap(task.uid, (Status.QUEUED, 1), Status.RUNNING, pid=os.getpid()).uid)
+            except StaleTask:
+                continue
+    return won
+
+
+def end_once(factory: Factory, uid: str) -> bool:
+    """Try to end a running task; whether this process did."""
+    try:
+        factory().swap(uid, (Status.RUNNING, 1), Status.COMPLETE, pid=os.getpid())
+    except StaleTask:
+        return False
+    return True
+
+
+def add_some(factory: Factory, count: int) -> list[tuple[int, int]]:
+    """Add tasks that a person started; their numbers and turns."""
+    store = factory()
+    added = [store.add(Task(uid=new_uid("shell"), executor="shell", argv=("true",), turn=1)) for _ in range(count)]
+    return [(task.number, task.turn) for task in added]
+
+
+def note_often(factory: Factory, uid: str, count: int) -> None:
+    """Write the notes 1, 2, 3 ..."""
+    store = factory()
+    for number in range(1, count + 1):
+        store.change(uid, message=str(number))
+
+
+def add_and_delete(factory: Factory, uids: Sequence[str]) -> None:
+    """Add tasks, and delete every other one at once."""
+    store = factory()
+    for place, uid in enumerate(uids):
+        store.add(Task(uid=uid, executor="shell", argv=("true",)))
+        if place % 2:
+            store.delete(uid)
+
+
+def hold(take: Callable[[str], object], location: str) -> None:
+    """Keep a store's lock until killed."""
+    kept = take(location)
+    say("held")
+    sys.stdin.buffer.read()
+    del kept

@@ -1,0 +1,773 @@
+"""What every store promises.  Subclass `StoreContract`, name your store, and run pytest.
+
+class TestMyStore(StoreContract):
+    @pytest.fixture
+    def kind(self):
+        return MyStore  # called with a home; must be picklable
+
+    take_lock = staticmethod(lock_my_store)  # optional
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from qrec.errors import (
+    DuplicateTask,
+    IllegalMove,
+    ManyTasks,
+    NoSuchTask,
+    StaleTask,
+    StoreBusy,
+    StoreError,
+)
+from qrec.stores.base import CHANGEABLE, LASTING, Query, Store
+from qrec.task import MOVES, UNFINISHED, Kept, Status, Task, new_uid
+from tests.contract.processes import (
+    Elsewhere,
+    add_and_delete,
+    add_some,
+    end_once,
+    grab,
+    hold,
+    note_often,
+    together,
+)
+
+Factory = Callable[[], Store]
+
+EVERY_MOVE = list(itertools.product(Status, Status))
+
+#: Names of folders on which careless stores trip.
+WEIRD = [
+    "two words",
+    "quote ' and \"",
+    "new\nline",
+    "gr\u00fc\u00df-\u65e5\u672c",
+    "50%25?x=1#y&z",
+    "-rf",
+    "semi;colon$HOME",
+    "dots..db",
+]
+
+#: Bytes as an operating system hands them over: any but NUL, UTF-8 or not.
+WORDS = st.binary(max_size=12).map(lambda raw: os.fsdecode(raw.replace(b"\0", b"")))
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+).filter(lambda value: encodable(value))
+NOTES = st.dictionaries(st.text(max_size=5), JSON, max_size=3)
+
+TIMES = ["2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:00.000001Z", "2026-06-01T12:00:00.000000Z"]
+FOLDERS = ["/", "/a", "/a/b", "/ab", "/a_b", "/axb", "/a%", "/a/b/c", "/A", "", "/gr\u00fc\u00df/x", "/gr\u00fc\u00df"]
+TAGS = ["a", "b", "A", "a b", "%", "\u00e9", "a,b"]
+
+TASKS = st.builds(
+    lambda **fields: Task(uid=new_uid(fields["executor"]), argv=("x",), **fields),
+    executor=st.sampled_from(["shell", "slurm", "Shell"]),
+    status=st.sampled_from(Status),
+    created=st.sampled_from(TIMES),
+    pwd=st.sampled_from(FOLDERS),
+    tags=st.lists(st.sampled_from(TAGS), max_size=3, unique=True).map(tuple),
+)
+QUERIES = st.builds(
+    Query,
+    statuses=st.frozensets(st.sampled_from(Status), max_size=3),
+    executor=st.none() | st.sampled_from(["shell", "slurm", "tmux"]),
+    tags=st.frozensets(st.sampled_from(TAGS), max_size=2),
+    since=st.none() | st.sampled_from(TIMES),
+    until=st.none() | st.sampled_from(TIMES),
+    cwd=st.none() | st.sampled_from([*FOLDERS, "/a/", "//"]),
+)
+
+#: Every example meets the same store, which the tests empty or only add to.
+examples = partial(settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def encodable(value: object) -> bool:
+    """Whether no text in the value holds half of a surrogate pair."""
+    try:
+        repr(value).encode()
+        str(value).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def make(**fields: Any) -> Task:
+    """A new task with a uid of its own."""
+    given = {"uid": new_uid(fields.get("executor", "shell")), "executor": "shell", "argv": ("echo", "hi")}
+    return Task(**{**given, "created": TIMES[0], **fields})
+
+
+def may_swap(was: Status, now: Status) -> bool:
+    """Whether `swap` takes a task from one status to the other."""
+    opens_an_attempt = was.is_final and was is not Status.LOST and now in UNFINISHED
+    return now in MOVES[was] and not opens_an_attempt
+
+
+def snapshot(store: Store) -> list[tuple[Any, ...]]:
+    """All that a store says of its tasks."""
+    tasks = store.find()
+    return [(t, list(store.attempts(t.uid)), [store.kept(t.uid, n) for n in range(1, t.attempt + 1)]) for t in tasks]
+
+
+def notes_told(store: Store, uid: str) -> int:
+    """How many notes on a task the events tell of."""
+    return sum(event.uid == uid and event.kind not in {"added", "status", "removed"} for event in store.events())
+
+
+class StoreContract:
+    """Give `kind`; everything else follows."""
+
+    #: Takes the lock that writers of the store at a location wait for, as long as the returned object lives.
+    take_lock: ClassVar[Callable[[str], object] | None] = None
+
+    @pytest.fixture
+    def kind(self) -> Callable[[str], Store]:
+        """What makes a handle on the store of a home folder; it must be picklable."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def home(self, tmp_path: Path) -> Path:
+        return tmp_path / "home"
+
+    @pytest.fixture
+    def factory(self, kind: Callable[[str], Store], home: Path) -> Factory:
+        """Makes one more handle on the same store, here or in another process."""
+        return partial(kind, str(home))
+
+    @pytest.fixture
+    def store(self, factory: Factory) -> Iterator[Store]:
+        with contextlib.closing(factory()) as store:
+            yield store
+
+    @pytest.fixture
+    def other(self, factory: Factory) -> Iterator[Store]:
+        """A second handle, as another process has one."""
+        with contextlib.closing(factory()) as store:
+            yield store
+
+    # Adding
+
+    def test_a_task_comes_back_as_it_was_added(self, store, other):
+        task = make(
+            message="a note",
+            tags=("x", "y"),
+            pwd="/tmp",
+            user="me",
+            host="here",
+            status=Status.FAILED,
+            pid=12,
+            returncode=137,
+            signal=9,
+            started=TIMES[0],
+            ended=TIMES[1],
+            usage={"cpu": 1.5, "memory": 2**40},
+            facts={"git": {"commit": "abc", "dirty": False}},
+            queue="q",
+            name="job",
+            after=("shell-1", "shell-2"),
+            priority=-3,
+            wish="cancel",
+            data={"jobid": "4242", "list": [1, None]},
+        )
+        added = store.add(task)
+        assert added == task.copy(number=1)
+        assert other.get(task.uid) == other.numbered(1) == other.find()[0] == added
+
+    @given(argv=st.lists(WORDS, min_size=1, max_size=4).map(tuple), message=WORDS, pwd=WORDS, data=NOTES)
+    @examples(max_examples=60)
+    def test_every_word_is_kept_exactly(self, store, argv, message, pwd, data):
+        added = store.add(make(argv=argv, message=message, pwd=pwd, data=data))
+        assert (added.argv, added.message, added.pwd, added.data) == (argv, message, pwd, data)
+        assert store.get(added.uid) == added
+
+    def test_numbers_grow_by_one(self, store, other):
+        assert [handle.add(make()).number for handle in (store, other, store)] == [1, 2, 3]
+
+    def test_a_number_is_never_given_twice(self, store, factory):
+        tasks = [store.add(make()) for _ in range(3)]
+        for task in reversed(tasks):
+            store.delete(task.uid)
+        store.close()
+        with contextlib.closing(factory()) as later:
+            assert later.add(make()).number == 4
+
+    def test_a_number_in_the_given_task_does_not_matter(self, store):
+        assert store.add(make(number=77)).number == 1
+
+    def test_a_uid_is_added_once(self, store, other):
+        task = store.add(make(message="first"))
+        for handle in (store, other):
+            with pytest.raises(DuplicateTask):
+                handle.add(task.copy(message="second"))
+        assert store.find() == [task]
+        assert len(store.events()) == 1
+
+    def test_a_deleted_uid_may_come_again(self, store, other):
+        task = store.add(make())
+        other.get(task.uid)
+        store.delete(task.uid)
+        again = store.add(task)
+        assert again.number == 2
+        assert other.get(task.uid) == store.get(task.uid) == again
+
+    def test_eight_processes_add_at_once(self, store, factory):
+        added = [pair for pairs in together(8, add_some, factory, 10) for pair in pairs]
+        assert sorted(number for number, _ in added) == list(range(1, 81))
+        assert [turn for _, turn in sorted(added)] == sorted({turn for _, turn in added})
+        assert [task.number for task in store.find()] == list(range(1, 81))
+        assert [event.number for event in store.events()] == list(range(1, 81))
+
+    # Turns
+
+    def test_a_persons_task_gets_a_turn_above_all_others(self, store):
+        turns = [store.add(make(turn=1)).turn for _ in range(3)]
+        assert turns == sorted(set(turns))
+        assert min(turns) > 0
+
+    def test_a_task_that_no_person_started_has_no_turn(self, store):
+        person = store.add(make(turn=1))
+        worker = store.add(make())
+        assert worker.turn == 0
+        assert store.latest() == person
+
+    def test_a_task_taken_in_late_does_not_pass_for_the_newest(self, store):
+        running = store.add(make(turn=1))
+        store.add(make(turn=1, status=Status.COMPLETE))
+        assert store.latest() == running
+
+    def test_a_rerun_takes_the_newest_turn(self, store):
+        first = store.add(make(turn=1, status=Status.QUEUED))
+        second = store.add(make(turn=1))
+        store.swap(first.uid, (Status.QUEUED, 1), Status.CANCELLED)
+        again = store.archive(first.uid, (Status.CANCELLED, 1), Status.RUNNING, turn=1)
+        assert again.turn > second.turn
+        assert store.latest() == again
+        assert store.add(make(turn=1)).turn > again.turn
+
+    def test_a_retry_without_turn_keeps_the_old_one(self, store):
+        first = store.add(make(turn=1))
+        second = store.add(make(turn=1))
+        store.swap(first.uid, (Status.RUNNING, 1), Status.FAILED)
+        again = store.archive(first.uid, (Status.FAILED, 1), Status.QUEUED)
+        assert again.turn == first.turn
+        assert store.latest() == second
+
+    def test_the_latest_after_deleting_is_the_one_before(self, store, other):
+        first, second, third = (store.add(make(turn=1)) for _ in range(3))
+        store.delete(third.uid)
+        assert store.latest() == other.latest() == second
+        store.delete(first.uid)
+        assert store.latest() == second
+
+    def test_without_turns_the_highest_number_is_the_latest(self, store):
+        store.add(make())
+        newest = store.add(make())
+        assert store.latest() == newest
+
+    # Compare and set
+
+    @pytest.mark.parametrize(("was", "now"), EVERY_MOVE, ids=lambda status: str(status))
+    def test_swap_goes_the_legal_ways_only(self, store, was, now):
+        task = store.add(make(status=was))
+        if may_swap(was, now):
+            assert store.swap(task.uid, (was, 1), now, pid=5) == task.copy(status=now, pid=5) == store.get(task.uid)
+            assert [event.kind for event in store.events()] == ["added", "status"]
+        else:
+            with pytest.raises(IllegalMove):
+                store.swap(task.uid, (was, 1), now, pid=5)
+            assert store.get(task.uid) == task
+            assert len(store.events()) == 1
+
+    @pytest.mark.parametrize(("was", "now"), EVERY_MOVE, ids=lambda status: str(status))
+    def test_archive_leads_from_final_to_unfinished_only(self, store, was, now):
+        task = store.add(make(status=was))
+        if was.is_final and not now.is_final:
+            assert store.archive(task.uid, (was, 1), now).attempt == 2
+            assert [event.kind for event in store.events()] == ["added", "status"]
+        else:
+            with pytest.raises(IllegalMove):
+                store.archive(task.uid, (was, 1), now)
+            assert store.get(task.uid) == task
+            assert len(store.events()) == 1
+
+    @pytest.mark.parametrize("was", [(Status.QUEUED, 1), (Status.RUNNING, 2), (Status.SUBMITTED, 1)])
+    def test_swap_from_what_it_is_not(self, store, was):
+        task = store.add(make())
+        with pytest.raises(StaleTask, match=task.uid):
+            store.swap(task.uid, was, Status.CANCELLED, kept=Kept(stdout=b"lost"), returncode=1)
+        assert store.get(task.uid) == task
+        assert store.kept(task.uid, 1) is None
+        assert len(store.events()) == 1
+
+    @pytest.mark.parametrize("was", [(Status.FAILED, 2), (Status.COMPLETE, 1)])
+    def test_archive_from_what_it_is_not(self, store, was):
+        task = store.add(make(status=Status.FAILED, turn=1))
+        with pytest.raises(StaleTask, match=task.uid):
+            store.archive(task.uid, was, Status.QUEUED, turn=1)
+        assert store.get(task.uid) == task
+        assert store.attempts(task.uid) == []
+        assert len(store.events()) == 1
+        assert store.latest() == task
+
+    def test_eight_processes_grab_sixty_tasks(self, store, factory):
+        queued = {store.add(make(status=Status.QUEUED)).uid for _ in range(60)}
+        won = list(itertools.chain.from_iterable(together(8, grab, factory)))
+        assert len(won) == 60
+        assert set(won) == queued
+        assert {task.status for task in store.find()} == {Status.RUNNING}
+        assert len(store.events()) == 120
+
+    def test_of_eight_processes_one_ends_a_task(self, store, factory):
+        task = store.add(make())
+        assert sorted(together(8, end_once, factory, task.uid)) == [False] * 7 + [True]
+        assert len(store.events()) == 2
+
+    def test_swap_writes_the_named_fields_only(self, store, other):
+        task = store.add(make(facts={"a": 1}, usage={"cpu": 1}, message="before"))
+        other.change(task.uid, message="a note made meanwhile", tags=("t",), wish="cancel", priority=4)
+        ended = store.swap(task.uid, (Status.RUNNING, 1), Status.CANCELLED, returncode=130, signal=2, ended=TIMES[2])
+        changes = {"message": "a note made meanwhile", "tags": ("t",), "wish": "cancel", "priority": 4}
+        expected = task.copy(status=Status.CANCELLED, returncode=130, signal=2, ended=TIMES[2], **changes)
+        assert ended == store.get(task.uid) == other.get(task.uid) == expected
+
+    # Notes
+
+    @pytest.mark.parametrize(
+        ("field", "value", "kind"),
+        [
+            ("message", "a\nnote", "note"),
+            ("tags", ("b", "a"), "tags"),
+            ("priority", 7, "priority"),
+            ("wish", "cancel", "wish"),
+            ("data", {"jobid": "1", "deep": [{"a": None}]}, "data"),
+        ],
+    )
+    def test_change_sets_one_field(self, store, other, field, value, kind):
+        task = store.add(make(data={"old": True}))
+        other.get(task.uid)
+        assert store.change(task.uid, **{field: value}) == task.copy(**{field: value}) == other.get(task.uid)
+        assert [event.kind for event in other.events()] == ["added", kind]
+
+    def test_change_sets_several_fields_at_once(self, store):
+        task = store.add(make())
+        assert store.change(task.uid, message="m", tags=("t",)) == task.copy(message="m", tags=("t",))
+
+    def test_changing_nothing_is_harmless(self, store):
+        task = store.add(make())
+        assert store.change(task.uid) == task
+
+    @pytest.mark.parametrize("status", Status)
+    def test_change_does_not_ask_for_the_status(self, store, status):
+        task = store.add(make(status=status))
+        assert store.change(task.uid, message="m") == task.copy(message="m")
+
+    @pytest.mark.parametrize("field", sorted(set(Task._fields) - CHANGEABLE))
+    def test_change_sets_nothing_else(self, store, field):
+        task = store.add(make())
+        with pytest.raises(TypeError, match=field):
+            store.change(task.uid, **{field: getattr(task, field), "message": "no"})
+        assert store.get(task.uid) == task
+
+    # Attempts and their output
+
+    def test_the_next_attempt_starts_anew(self, store):
+        attempt_fields = {
+            "pid": 3,
+            "returncode": 1,
+            "signal": 15,
+            "started": TIMES[0],
+            "ended": TIMES[1],
+            "usage": {"cpu": 1},
+            "facts": {"git": "x"},
+            "wish": "cancel",
+            "data": {"jobid": "1"},
+        }
+        task = store.add(
+            make(status=Status.FAILED, message="m", tags=("t",), queue="q", name="n", priority=2, **attempt_fields)
+        )
+        again = store.archive(task.uid, (Status.FAILED, 1), Status.QUEUED, data={"fresh": 1})
+        fresh = make(uid=task.uid)
+        for field in Task._fields:
+            if field in LASTING:
+                assert getattr(again, field) == getattr(task, field), field
+            elif field in attempt_fields and field != "data":
+                assert getattr(again, field) == getattr(fresh, field), field
+        assert (again.status, again.attempt, again.data) == (Status.QUEUED, 2, {"fresh": 1})
+        assert store.get(task.uid) == again
+
+    def test_attempts_before_are_as_they_were(self, store, other):
+        task = store.add(make(status=Status.QUEUED))
+        before = []
+        for attempt in (1, 2, 3):
+            store.swap(task.uid, (Status.QUEUED, attempt), Status.RUNNING, pid=100 + attempt)
+            kept = Kept(stdout=b"out %d" % attempt, timing=b"t")
+            before.append(store.swap(task.uid, (Status.RUNNING, attempt), Status.FAILED, kept=kept, returncode=attempt))
+            store.archive(task.uid, (Status.FAILED, attempt), Status.QUEUED)
+        assert list(other.attempts(task.uid)) == before
+        assert [other.kept(task.uid, n) for n in (1, 2, 3)] == [
+            Kept(stdout=b"out %d" % n, timing=b"t") for n in (1, 2, 3)
+        ]
+        assert other.kept(task.uid, 4) is None
+
+    def test_attempts_before_are_no_tasks(self, store):
+        task = store.add(make(status=Status.FAILED))
+        again = store.archive(task.uid, (Status.FAILED, 1), Status.RUNNING)
+        assert store.find() == [again]
+        assert store.count(Query()) == 1
+
+    def test_output_comes_in_with_the_end(self, store, other):
+        task = store.add(make())
+        assert store.kept(task.uid, 1) is None
+        store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=Kept(stderr=b"oops"))
+        assert other.kept(task.uid, 1) == Kept(stderr=b"oops")
+        assert other.kept(task.uid, 2) is None
+
+    @given(stdout=st.binary(), stderr=st.binary(), timing=st.binary(min_size=1))
+    @examples(max_examples=60)
+    def test_output_is_kept_exactly(self, store, stdout, stderr, timing):
+        task = store.add(make())
+        kept = Kept(stdout=stdout, stderr=stderr, timing=timing)
+        store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=kept)
+        assert store.kept(task.uid, 1) == kept
+
+    @pytest.mark.parametrize("block", [b"\x00\xff\r\n", "\u00e4\u2028\r".encode(), bytes(range(256))])
+    def test_much_output_is_kept_exactly(self, store, block):
+        task = store.add(make())
+        kept = Kept(stdout=block * 9000, stderr=block, timing=b"0 o 1\n")
+        store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=kept)
+        assert store.kept(task.uid, 1) == kept
+
+    # Deleting
+
+    def test_delete_removes_everything_about_the_task_and_nothing_else(self, store, other):
+        tasks = [store.add(make(status=Status.QUEUED, tags=(str(n),))) for n in range(3)]
+        for task in tasks:
+            store.swap(task.uid, (Status.QUEUED, 1), Status.RUNNING)
+            store.swap(task.uid, (Status.RUNNING, 1), Status.FAILED, kept=Kept(stdout=b"x"))
+            store.archive(task.uid, (Status.FAILED, 1), Status.RUNNING)
+        before = snapshot(other)
+        gone = tasks[1]
+        store.delete(gone.uid)
+        assert snapshot(other) == [before[0], before[2]]
+        self.assert_unknown(other, gone)
+        store.add(gone)
+        assert store.attempts(gone.uid) == []
+        assert store.kept(gone.uid, 1) is None
+
+    def assert_unknown(self, store: Store, task: Task) -> None:
+        assert store.starting_with(task.uid) == []
+        assert store.count(Query()) == len(store.find())
+        assert task.uid not in {found.uid for found in store.find()}
+        assert store.kept(task.uid, 1) is None
+        with pytest.raises(NoSuchTask):
+            store.get(task.uid)
+        with pytest.raises(NoSuchTask):
+            store.numbered(task.number)
+
+    def test_tasks_may_be_deleted_while_they_are_listed(self, store):
+        for _ in range(5):
+            store.add(make())
+        for task in store.newest_first(Query()):
+            store.delete(task.uid)
+        assert store.find() == []
+
+    # What is not there
+
+    WRITES: ClassVar[dict[str, Callable[[Store, str], object]]] = {
+        "swap": lambda store, uid: store.swap(uid, (Status.RUNNING, 1), Status.FAILED),
+        "archive": lambda store, uid: store.archive(uid, (Status.FAILED, 1), Status.RUNNING),
+        "change": lambda store, uid: store.change(uid, message="m"),
+        "delete": lambda store, uid: store.delete(uid),
+    }
+    READS: ClassVar[dict[str, Callable[[Store, str], object]]] = {
+        "get": lambda store, uid: store.get(uid),
+        "numbered": lambda store, _: store.numbered(99),
+        "attempts": lambda store, uid: store.attempts(uid),
+        "resolve": lambda store, uid: store.resolve(uid),
+    }
+
+    @pytest.mark.parametrize("call", [*WRITES, *READS])
+    @pytest.mark.parametrize("filled", [False, True], ids=["empty", "filled"])
+    def test_asking_for_a_task_that_is_not_there(self, store, call, filled):
+        if filled:
+            store.add(make())
+        before = snapshot(store)
+        with pytest.raises(NoSuchTask) as caught:
+            {**self.WRITES, **self.READS}[call](store, "shell-nobody")
+        assert "\n" not in str(caught.value)
+        assert snapshot(store) == before
+
+    @pytest.mark.parametrize("call", [*WRITES, "get", "attempts"])
+    def test_a_task_that_another_handle_deleted(self, store, other, call):
+        task = store.add(make())
+        other.get(task.uid)
+        store.delete(task.uid)
+        with pytest.raises(NoSuchTask):
+            {**self.WRITES, **self.READS}[call](other, task.uid)
+
+    def test_the_latest_of_none(self, store):
+        for _ in range(2):
+            with pytest.raises(NoSuchTask, match="nothing is recorded yet"):
+                store.latest()
+            store.delete(store.add(make(turn=1)).uid)
+
+    def test_readers_create_nothing(self, store, home):
+        assert store.find() == []
+        assert store.count(Query()) == 0
+        assert list(store.newest_first(Query(executor="shell"))) == []
+        assert list(store.events()) == []
+        assert list(store.starting_with("s")) == []
+        assert list(store.candidates(["word"], Query())) == []
+        assert store.kept("shell-1", 1) is None
+        for call in self.READS.values():
+            with pytest.raises(NoSuchTask):
+                call(store, "shell-1")
+        store.close()
+        assert not home.exists()
+
+    def test_a_handle_sees_the_store_that_is_made_later(self, store, other):
+        assert other.find() == []
+        task = store.add(make(turn=1))
+        assert other.find() == [task]
+        assert other.latest() == other.get(task.uid) == task
+        assert len(other.events()) == 1
+
+    def test_a_closed_store_opens_itself_again(self, store):
+        task = store.add(make())
+        store.close()
+        store.close()
+        assert store.get(task.uid) == task
+
+    # Looking up
+
+    def test_prefixes_of_either_half(self, store):
+        uids = ["shell-ab000000-0000-4000-8000-000000000000", "shell-ac000000-0000-4000-8000-000000000000",
+                "slurm-ab100000-0000-4000-8000-000000000000", "my-own-ab200000-0000-4000-8000-000000000000"]  # fmt: skip
+        for uid in uids:
+            store.add(make(uid=uid, executor=uid[:-37]))
+        assert list(store.starting_with("shell-a")) == uids[:2]
+        assert list(store.starting_with("ab")) == [uids[3], uids[0], uids[2]]
+        assert list(store.starting_with("ab1")) == [uids[2]]
+        assert list(store.starting_with("my-own-ab")) == [uids[3]]
+        assert list(store.starting_with(uids[1])) == [uids[1]]
+        assert list(store.starting_with("ab", limit=2)) == [uids[3], uids[0]]
+        for nobody in ("AB", "own-ab", "a%", "_b", "b", "0000", "shell-ab\n", "*", "[a]"):
+            assert list(store.starting_with(nobody)) == [], nobody
+
+    def test_short_uids_of_other_programs(self, store):
+        for uid in ("shell-1", "shell-12", "other"):
+            store.add(make(uid=uid))
+        assert list(store.starting_with("shell")) == ["shell-1", "shell-12"]
+        assert list(store.starting_with("o")) == ["other"]
+        assert store.resolve("shell-1").uid == "shell-1"
+
+    def test_a_person_names_a_task(self, store):
+        first = store.add(make(uid="shell-ab000000-0000-4000-8000-000000000000"))
+        second = store.add(make(uid="shell-12345678-0000-4000-8000-000000000000", turn=1))
+        assert store.resolve("1") == store.resolve("ab") == store.resolve("shell-ab") == first
+        assert store.resolve(None) == store.resolve("2") == store.resolve("12345678") == second
+        with pytest.raises(ManyTasks) as caught:
+            store.resolve("shell")
+        assert caught.value.uids == (second.uid, first.uid)
+
+    @given(tasks=st.lists(TASKS, max_size=8), queries=st.lists(QUERIES, min_size=1, max_size=8))
+    @examples(max_examples=40)
+    def test_queries_mean_what_they_say(self, store, tasks, queries):
+        for task in store.find():
+            store.delete(task.uid)
+        added = [store.add(task) for task in tasks]
+        for query in [Query(), *queries]:
+            expected = [task for task in added if query.matches(task)]
+            assert store.find(query) == expected
+            assert list(store.newest_first(query)) == expected[::-1]
+            assert store.count(query) == len(expected)
+            assert store.find(query, limit=2) == expected[-2:]
+
+    def test_listing_is_lazy_and_newest_first(self, store, other):
+        for _ in range(5):
+            store.add(make())
+        found = store.newest_first(Query())
+        assert iter(found) is found
+        assert next(found).number == 5
+        other.add(make())  # a listing begun elsewhere holds no lock
+        assert [task.number for task in found if task.number < 6] == [4, 3, 2, 1]
+
+    def test_candidates_hold_all_that_match(self, store):
+        hit = store.add(make(argv=("echo", "needle"), status=Status.QUEUED))
+        store.swap(hit.uid, (Status.QUEUED, 1), Status.RUNNING)
+        ended = store.swap(hit.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=Kept(stdout=b"a Haystack\n"))
+        running = store.add(make(message="Needle in a haystack"))
+        for _ in range(2):  # an index may have been filled by the first search
+            assert {ended.uid, running.uid} <= {task.uid for task in store.candidates(["needle", "haystack"], Query())}
+            only = store.candidates(["needle"], Query(statuses=frozenset({Status.RUNNING})))
+            assert [task.uid for task in only] == [running.uid]
+
+    # Events
+
+    def test_events_tell_every_change_in_order(self, store, other):
+        first = store.add(make(status=Status.QUEUED))
+        second = other.add(make())
+        store.swap(first.uid, (Status.QUEUED, 1), Status.RUNNING)
+        other.change(second.uid, message="m")
+        other.delete(second.uid)
+        store.swap(first.uid, (Status.RUNNING, 1), Status.FAILED)
+        store.archive(first.uid, (Status.FAILED, 1), Status.RUNNING)
+        events = list(store.events())
+        assert events == list(other.events())
+        assert [event.uid for event in events] == [first.uid, second.uid, first.uid, second.uid, second.uid, first.uid, first.uid]  # fmt: skip
+        assert [event.number for event in events] == [1, 2, 1, 2, 2, 1, 1]
+        kinds = [event.kind for event in events]
+        assert kinds == ["added", "added", "status", kinds[3], "removed", "status", "status"]
+        assert [event.at for event in events] == sorted(event.at for event in events)
+
+    def test_events_since_one(self, store, other):
+        task = store.add(make())
+        for number in range(5):
+            store.change(task.uid, message=str(number))
+        events = list(other.events())
+        assert [event.sequence for event in events] == list(range(events[0].sequence, events[0].sequence + 6))
+        for place, event in enumerate(events, 1):
+            assert list(other.events(event.sequence)) == events[place:]
+
+    def test_a_thousand_events_are_remembered(self, store):
+        task = store.add(make())
+        for number in range(1100):
+            store.change(task.uid, priority=number)
+        events = list(store.events())
+        assert len(events) >= 1000
+        assert [event.sequence for event in events] == list(range(events[0].sequence, events[-1].sequence + 1))
+        assert list(store.events(events[-2].sequence)) == events[-1:]
+
+    def test_a_change_and_its_event_are_seen_together(self, store, factory):
+        task = store.add(make(message="0"))
+        with Elsewhere(note_often, factory, task.uid, 300) as writer:
+            writer.go()
+            noted = 0
+            while noted < 300:
+                told = notes_told(store, task.uid)
+                noted = int(store.get(task.uid).message)
+                assert told <= noted
+                assert notes_told(store, task.uid) >= noted
+            writer.result()
+
+    @pytest.mark.parametrize("moment", [1, 20, 50, 90, 140])
+    def test_a_killed_writer_leaves_a_change_with_its_event_or_neither(self, store, factory, moment):
+        task = store.add(make(message="0"))
+        with Elsewhere(note_often, factory, task.uid, 900) as writer:
+            writer.go()
+            while int(store.get(task.uid).message) < moment:
+                pass
+            writer.kill()
+        noted = int(store.get(task.uid).message)
+        assert notes_told(store, task.uid) == noted
+        store.change(task.uid, message="after")
+        assert notes_told(store, task.uid) == noted + 1
+
+    @pytest.mark.parametrize("moment", [1, 15, 40])
+    def test_a_killed_adder_leaves_whole_tasks(self, store, factory, moment):
+        uids = [new_uid("shell") for _ in range(450)]
+        with Elsewhere(add_and_delete, factory, uids) as writer:
+            writer.go()
+            while store.count(Query()) < moment:
+                pass
+            writer.kill()
+        events = list(store.events())
+        gone = {event.uid for event in events if event.kind == "removed"}
+        left = [event.uid for event in events if event.kind == "added" and event.uid not in gone]
+        assert [task.uid for task in store.find()] == left
+        assert store.add(make()).number > max(event.number for event in events)
+
+    # Waiting
+
+    @pytest.fixture
+    def lock_holder(self, store, kind, factory) -> Iterator[Elsewhere]:
+        """Another process that holds the lock of the store, which has one task."""
+        if self.take_lock is None:
+            pytest.skip("the suite was not told how to lock this store")
+        store.add(make(uid="shell-held", status=Status.FAILED))
+        with Elsewhere(hold, type(self).take_lock, store.location) as holder:
+            holder.go()
+            holder.hears("held")
+            yield holder
+
+    @pytest.mark.parametrize("call", ["add", "swap", "archive", "change", "delete"])
+    def test_patience_has_an_end(self, store, lock_holder, call):
+        calls: dict[str, Callable[[Store, str], object]] = {
+            **self.WRITES,
+            "add": lambda store, _: store.add(make()),
+            "swap": lambda store, uid: (
+                store.swap(uid, (Status.FAILED, 1), Status.LOST)
+                if Status.LOST in MOVES[Status.FAILED]
+                else store.swap(uid, (Status.RUNNING, 1), Status.LOST)
+            ),
+        }
+        store.patience = 0.05
+        with pytest.raises(StoreBusy) as caught:
+            calls[call](store, "shell-held")
+        assert "\n" not in str(caught.value)
+        assert [task.uid for task in store.find()] == ["shell-held"]
+        lock_holder.kill()
+        store.patience = 30
+        assert store.change("shell-held", message="free again").message == "free again"
+
+    def test_readers_do_not_wait(self, other, store, lock_holder):
+        other.patience = 0.05
+        task = other.get("shell-held")
+        assert [task] == other.find() == list(other.newest_first(Query(executor="shell")))
+        assert other.latest() == other.numbered(1) == task
+        assert other.count(Query()) == len(other.events()) == 1
+        assert list(other.starting_with("shell")) == ["shell-held"]
+
+    def test_a_writer_waits_its_turn(self, store, factory, lock_holder):
+        with Elsewhere(note_often, factory, "shell-held", 3) as writer:
+            writer.go()
+            assert store.get("shell-held").message == ""
+            lock_holder.kill()
+            writer.result()
+        assert store.get("shell-held").message == "3"
+
+    # Places
+
+    @pytest.mark.parametrize("folder", WEIRD)
+    def test_weird_places(self, kind, tmp_path, folder):
+        home = tmp_path / folder / "home"
+        with contextlib.closing(kind(str(home))) as store:
+            task = store.add(make(turn=1))
+            store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=Kept(stdout=b"x"))
+            with contextlib.closing(kind(str(home))) as other:
+                assert other.latest().status is Status.COMPLETE
+        assert sorted(path.name for path in tmp_path.iterdir() if path.name != "user") == [folder]
+
+    def test_files_are_for_their_owner_alone(self, store, home):
+        task = store.add(make())
+        store.change(task.uid, message="m")
+        if not home.exists():
+            pytest.skip("this store keeps no files")
+        modes = {path: path.stat().st_mode & 0o777 for path in [home, *home.rglob("*")]}
+        assert {path: mode for path, mode in modes.items() if mode != (0o700 if path.is_dir() else 0o600)} == {}
+
+    def test_a_home_that_cannot_be_made(self, kind, tmp_path):
+        (tmp_path / "file").write_text("in the way")
+        with contextlib.closing(kind(str(tmp_path / "file" / "home"))) as store:
+            with pytest.raises(StoreError) as caught:
+                store.add(make())
+        assert "\n" not in str(caught.value)
+        assert str(tmp_path / "file") in str(caught.value)
