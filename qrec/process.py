@@ -12,7 +12,7 @@ import os
 import select
 import signal
 import time
-from _thread import start_new_thread
+from _thread import get_ident, start_new_thread
 
 from qrec.errors import CommandNotFound, CouldNotStart, NotExecutable
 from qrec.task import Record
@@ -508,7 +508,7 @@ def die_of(number: int) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-    os.kill(os.getpid(), number)
+    signal.pthread_kill(get_ident(), number)  # to the process, the waiting thread might take it
 
 
 # Unattended

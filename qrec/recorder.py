@@ -6,7 +6,7 @@ import os
 import signal
 
 from qrec import spool
-from qrec.errors import CouldNotStart, DuplicateTask, StaleTask, StoreBusy, StoreError
+from qrec.errors import CouldNotStart, DuplicateTask, NoSuchTask, StaleTask, StoreBusy, StoreError
 from qrec.output import Writer, attempt_folder, fold, make_private, remove_folder
 from qrec.process import (
     DEADLY,
@@ -144,11 +144,20 @@ class Recorder:
     def take(self, task: Task) -> None:
         """Give the store one attempt's record, whatever it has of it by now."""
         try:
-            known = self.store.add(as_begun(task)) if task.attempt == 1 else self.store.get(task.uid)
-        except DuplicateTask:
             known = self.store.get(task.uid)
+        except NoSuchTask:
+            known = self.add_late(task)
         if known.attempt == task.attempt and not known.status.is_final and task.status.is_final:
             self.finish(known, task.status, end_of(task))
+
+    def add_late(self, task: Task) -> Task:
+        """Add a task as it was before its end, with the turn it had then: it must not pass for the newest."""
+        begun = task.copy(status=Status.RUNNING, ended=None, turn=0)
+        try:
+            self.store.add(begun)
+        except DuplicateTask:
+            pass  # another call was quicker
+        return self.store.change(task.uid, turn=task.turn)
 
 
 class Recording:
@@ -330,11 +339,6 @@ def lost_fields(task: Task) -> dict[str, Any]:
 def without_process(task: Task) -> dict[str, Any]:
     """The executor's notes without the processes, which are gone."""
     return {name: value for name, value in task.data.items() if name != "process"}
-
-
-def as_begun(task: Task) -> Task:
-    """A record as it was before its end, so that the store sees it begin first."""
-    return task if not task.status.is_final else task.copy(status=Status.RUNNING, ended=None)
 
 
 def end_of(task: Task) -> dict[str, Any]:

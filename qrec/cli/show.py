@@ -137,10 +137,13 @@ def hit_lines(hit: Hit, words: Sequence[str]) -> Iterator[str]:
     status = paint(f"{task.status.value}{code}", COLOURS[task.status])
     room = columns()
     left = None if room is None else max(10, room - width(head) - len(f"{task.status.value}{code}") - 2)
-    yield f"{paint(head, DIM)}{status}  {cut(printable(task.command), left)}"
     folded = [fold(word) for word in words if word]
+    command = printable(task.command)
+    whole = cut(command, left) == command
+    yield f"{paint(head, DIM)}{status}  {with_marks(command, marked(command, folded)) if whole else cut(command, left)}"
     for match in hit.matches:
-        yield "    " + match_line(match, folded, None if room is None else room - 4)
+        if not (whole and match.where == "command"):  # then its matches are marked above
+            yield "    " + match_line(match, folded, None if room is None else room - 4)
 
 
 def match_line(match: Match, words: Sequence[str], room: int | None) -> str:

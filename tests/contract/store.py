@@ -95,6 +95,9 @@ QUERIES = st.builds(
     cwd=st.none() | st.sampled_from([*FOLDERS, "/a/", "//"]),
 )
 
+#: The task of a store whose lock is held.
+HELD = "shell-4e1d0000-0000-4000-8000-000000000000"
+
 #: Every example meets the same store, which the tests empty or only add to.
 examples = partial(settings, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -351,7 +354,7 @@ class StoreContract:
     # Notes
 
     @pytest.mark.parametrize(
-        ("field", "value", "kind"),
+        ("field", "value", "told"),
         [
             ("message", "a\nnote", "note"),
             ("tags", ("b", "a"), "tags"),
@@ -360,11 +363,11 @@ class StoreContract:
             ("data", {"jobid": "1", "deep": [{"a": None}]}, "data"),
         ],
     )
-    def test_change_sets_one_field(self, store, other, field, value, kind):
+    def test_change_sets_one_field(self, store, other, field, value, told):
         task = store.add(make(data={"old": True}))
         other.get(task.uid)
         assert store.change(task.uid, **{field: value}) == task.copy(**{field: value}) == other.get(task.uid)
-        assert [event.kind for event in other.events()] == ["added", kind]
+        assert [event.kind for event in other.events()] == ["added", told]
 
     def test_change_sets_several_fields_at_once(self, store):
         task = store.add(make())
@@ -702,7 +705,7 @@ class StoreContract:
         """Another process that holds the lock of the store, which has one task."""
         if self.take_lock is None:
             pytest.skip("the suite was not told how to lock this store")
-        store.add(make(uid="shell-held", status=Status.FAILED))
+        store.add(make(uid=HELD, status=Status.FAILED))
         with Elsewhere(hold, type(self).take_lock, store.location) as holder:
             holder.go()
             holder.hears("held")
@@ -721,28 +724,28 @@ class StoreContract:
         }
         store.patience = 0.05
         with pytest.raises(StoreBusy) as caught:
-            calls[call](store, "shell-held")
+            calls[call](store, HELD)
         assert "\n" not in str(caught.value)
-        assert [task.uid for task in store.find()] == ["shell-held"]
+        assert [task.uid for task in store.find()] == [HELD]
         lock_holder.kill()
         store.patience = 30
-        assert store.change("shell-held", message="free again").message == "free again"
+        assert store.change(HELD, message="free again").message == "free again"
 
     def test_readers_do_not_wait(self, other, store, lock_holder):
         other.patience = 0.05
-        task = other.get("shell-held")
+        task = other.get(HELD)
         assert [task] == other.find() == list(other.newest_first(Query(executor="shell")))
         assert other.latest() == other.numbered(1) == task
         assert other.count(Query()) == len(other.events()) == 1
-        assert list(other.starting_with("shell")) == ["shell-held"]
+        assert list(other.starting_with("shell")) == [HELD]
 
     def test_a_writer_waits_its_turn(self, store, factory, lock_holder):
-        with Elsewhere(note_often, factory, "shell-held", 3) as writer:
+        with Elsewhere(note_often, factory, HELD, 3) as writer:
             writer.go()
-            assert store.get("shell-held").message == ""
+            assert store.get(HELD).message == ""
             lock_holder.kill()
             writer.result()
-        assert store.get("shell-held").message == "3"
+        assert store.get(HELD).message == "3"
 
     # Places
 
