@@ -459,8 +459,7 @@ class Watch:
         self.over = False
 
     def __enter__(self) -> Watch:
-        if self.signals:
-            self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, self.signals))
+        self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, self.signals))
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -491,12 +490,14 @@ class Watch:
     def pass_on(self, pid: int, info: signal.struct_siginfo) -> None:
         """Pass a signal on to the child; remember it if it is a deadly one.
 
-        The kernel's own (positive codes: the terminal's) went to the whole group and so to the child.  What the child
-        sent, it sent to the group.  Of others nobody can tell whether they meant the group: twice is better than never.
+        The kernel's own (positive codes: the terminal's) went to the whole group and so to the child, but for the
+        hang-up of a terminal, which is told to the session's leader alone.  What the child sent, it sent to the group.
+        Of others nobody can tell whether they meant the group: twice is better than never.
         """
         if info.si_signo in DEADLY:
             self.received.append(info.si_signo)
-        if info.si_code <= 0 and info.si_pid != pid:
+        hung_up = info.si_signo == signal.SIGHUP and os.getsid(0) == os.getpid()
+        if hung_up or (info.si_code <= 0 and info.si_pid != pid):
             send(pid, info.si_signo)
 
 

@@ -15,9 +15,9 @@ from tests.contract.store import StoreContract
 
 def lock_folder(location: str) -> object:
     """What a writing filesystem store does."""
-    file = open(os.path.join(location, "lock"), "r+b")
-    fcntl.flock(file, fcntl.LOCK_EX)
-    return file
+    descriptor = os.open(os.path.join(location, "lock"), os.O_RDWR)  # stays open until the process ends
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
 
 
 def lock_database(location: str) -> object:
@@ -28,16 +28,20 @@ def lock_database(location: str) -> object:
 
 
 class TestFilesystemStore(StoreContract):
-    take_lock = staticmethod(lock_folder)
-
     @pytest.fixture
     def kind(self):
         return FilesystemStore
 
+    @pytest.fixture
+    def take_lock(self):
+        return lock_folder
+
 
 class TestSqliteStore(StoreContract):
-    take_lock = staticmethod(lock_database)
-
     @pytest.fixture
     def kind(self):
         return SqliteStore
+
+    @pytest.fixture
+    def take_lock(self):
+        return lock_database

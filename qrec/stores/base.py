@@ -88,8 +88,7 @@ class Store(abc.ABC):
 
         Numbers grow by the order of adding and are never given twice, not even after `delete`.  A task whose `turn` is
         0 was started by no person and keeps 0; any other turn is raised above every turn there is, unless the task is
-        final already (it is taken in late and must not pass for the newest).  Raises DuplicateTask if the uid is
-        present.
+        final already: then it is taken in late, and its turn is its own.  Raises DuplicateTask if the uid is present.
         """
 
     @abc.abstractmethod
@@ -112,7 +111,10 @@ class Store(abc.ABC):
 
     @abc.abstractmethod
     def change(self, uid: str, **fields: Any) -> Task:
-        """Set some of `CHANGEABLE` whatever the status; the rest of the record is not written.  NoSuchTask if gone."""
+        """Set some of `CHANGEABLE` whatever the status; the rest of the record is not written.  NoSuchTask if gone.
+
+        No field, no event.
+        """
 
     @abc.abstractmethod
     def delete(self, uid: str) -> None:
@@ -228,6 +230,11 @@ def check_changeable(fields: Iterable[str]) -> None:
     """Raise TypeError for a field that `change` may not set: a programmer's mistake, never a user's."""
     if wrong := set(fields) - CHANGEABLE:
         raise TypeError(f"change() cannot set {', '.join(sorted(wrong))}")
+
+
+def change_kind(fields: Sequence[str]) -> str:
+    """What an event of `change` is called: `note` if there is one, else by its first field."""
+    return "note" if "message" in fields else next(iter(fields))
 
 
 def next_attempt(task: Task, now: Status, fields: Mapping[str, Any]) -> Task:

@@ -27,7 +27,7 @@ from qrec.errors import (
     StoreTooNew,
     StoreUnwritable,
 )
-from qrec.stores.base import Query, Store, check_changeable, check_move, next_attempt
+from qrec.stores.base import Query, Store, change_kind, check_changeable, check_move, next_attempt
 from qrec.task import Event, Kept, Record, Status, Task, timestamp
 
 TYPE_CHECKING = False
@@ -78,7 +78,10 @@ class FilesystemStore(Store):
     def __init__(self, home: str, location: str | None = None) -> None:
         super().__init__(home, location)
         self.broken: list[str] = []
-        self._forget()
+        self._schema_known = False
+        self._where: dict[str, str] = {}  # uid -> path, as far as seen
+        self._highest = 0  # the highest number seen
+        self._complete = 0  # up to this number all have been seen, the lock being held
 
     @staticmethod
     def default_location(home: str) -> str:
@@ -87,7 +90,8 @@ class FilesystemStore(Store):
 
     def close(self) -> None:
         """Forget what was seen of the folder; no file stays open between two calls."""
-        self._forget()
+        self._schema_known = False
+        self._where, self._highest, self._complete = {}, 0, 0
 
     # Writing
 
@@ -97,15 +101,23 @@ class FilesystemStore(Store):
         Raises StoreError for a uid that cannot be part of a file's name (empty, or with a slash or a NUL in it).
         """
         check_file_name(task.uid)
-        self._learn()  # the long look happens before the lock, so that others do not wait for it
+        if not self._highest:
+            self._learn()  # the long look happens before the lock, so that others do not wait for it
         with self._founded() as lock:
             self._mark_schema()
+            counters = self._counters(lock)
+            if counters.number != self._complete:
+                self._learn()  # others have added some, and a look without the lock may have missed one of them
             if self._holds(task.uid):
                 raise DuplicateTask(task.uid)
-            task, counters = admit(task, self._counters(lock), self._highest)
+            task, counters = admit(task, counters, self._highest)
             # Spent before the file exists: a crash in between leaves a gap, never a second task 7.
             lock.save(counters)
-            return self._commit(Document(self._new_path(task), {}, task), "added", durable=False)
+            document = Document(self._new_path(task), {}, task)
+            self._commit(document, "added", durable=False)
+            self._where[task.uid] = document.path
+            self._highest = self._complete = task.number
+            return task
 
     def swap(self, uid: str, was: tuple[Status, int], now: Status, *, kept: Kept | None = None, **fields: Any) -> Task:
         """Compare under the lock, and set by one rename."""
@@ -113,7 +125,7 @@ class FilesystemStore(Store):
         with self._lock(uid) as lock:
             document = self._document(uid)
             document.expect(was)
-            document.task = document.task.copy(status=now, **self._with_turn(lock, uid, fields))
+            document.task = document.task.copy(status=now, **fields)
             if kept is not None:
                 document.keep(kept)
             return self._commit(document, "status")
@@ -128,15 +140,16 @@ class FilesystemStore(Store):
             return self._commit(document, "status")
 
     def change(self, uid: str, **fields: Any) -> Task:
-        """Set some of `CHANGEABLE`; the event is named after the first of them."""
+        """Set some of `CHANGEABLE`."""
         check_changeable(fields)
         if not fields:
             return self.get(uid)
         with self._lock(uid) as lock:
             document = self._document(uid)
-            document.task = document.task.copy(**self._with_turn(lock, uid, fields))
-            first = next(iter(fields))
-            return self._commit(document, "note" if first == "message" else first)
+            document.task = document.task.copy(**fields)
+            if "turn" in fields:
+                lock.save(self._counters(lock).seen(document.task))
+            return self._commit(document, change_kind(tuple(fields)))
 
     def delete(self, uid: str) -> None:
         """Forget the task: all there is about it is in its one file, which may be a spoilt one."""
@@ -215,11 +228,6 @@ class FilesystemStore(Store):
 
     # Finding files
 
-    def _forget(self) -> None:
-        self._schema_known = False
-        self._where: dict[str, str] = {}  # uid -> path, as far as seen
-        self._highest = 0  # the highest number seen
-
     def _path(self, name: str) -> str:
         return os.path.join(self.location, name)
 
@@ -255,12 +263,14 @@ class FilesystemStore(Store):
         for folder in self._folders():
             if folder < seen:
                 break
-            files = self._files_in(folder)
-            self._where.update((uid_of(path), path) for path in files)
-            self._highest = max(self._highest, number_of(files[0]) if files else 0)
+            top = self._path(str(folder))
+            for name in names_in(top):  # thousands, on the path of `qrec run`: no call and no sorting in here
+                number, _, rest = name.partition(".")
+                if rest.endswith(".json") and number.isdecimal():
+                    self._where[rest[:-5]] = f"{top}/{name}"
+                    self._highest = max(self._highest, int(number))
 
     def _holds(self, uid: str) -> bool:
-        self._learn()
         return uid in self._where and os.path.exists(self._where[uid])
 
     def _new_path(self, task: Task) -> str:
@@ -492,6 +502,10 @@ class Counters(Record):
     turn: int = 0  #: the highest turn ever given
     latest: str = ""  #: the uid it was given to
 
+    def seen(self, task: Task) -> Counters:
+        """With a turn that the task brought along."""
+        return self.copy(turn=task.turn, latest=task.uid) if task.turn > self.turn else self
+
     def next_turn(self, uid: str, wanted: int = 1) -> Counters:
         """With a turn above all others for this task."""
         return self.copy(turn=max(wanted, self.turn + 1), latest=uid)
@@ -500,13 +514,11 @@ class Counters(Record):
 def admit(task: Task, counters: Counters, highest: int) -> tuple[Task, Counters]:
     """A new task with its number and turn, and the counters after that.  `highest` is the highest in use."""
     counters = counters.copy(number=max(counters.number, highest) + 1)
-    turn = 0
-    if task.turn > 0 and task.status.is_final:
-        turn = max(0, min(task.turn, counters.turn - 1))  # taken in late: below the newest
-    elif task.turn > 0:
-        counters = counters.next_turn(task.uid, task.turn)
-        turn = counters.turn
-    return task.copy(number=counters.number, turn=turn), counters
+    task = task.copy(number=counters.number)
+    if task.turn <= 0 or task.status.is_final:
+        return task, counters.seen(task)
+    counters = counters.next_turn(task.uid, task.turn)
+    return task.copy(turn=counters.turn), counters
 
 
 class Lock:

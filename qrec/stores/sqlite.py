@@ -23,26 +23,24 @@ from qrec.errors import (
     StoreUnwritable,
 )
 from qrec.output import make_private
-from qrec.stores.base import Query, Store, check_changeable, check_move, next_attempt
+from qrec.stores.base import Query, Store, change_kind, check_changeable, check_move, next_attempt
 from qrec.task import FINAL, Event, Kept, Status, Task, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, ClassVar
 
     import sqlite_utils
 
-#: Columns that hold JSON, with what JSON's lists become again.
-JSON_COLUMNS: dict[str, type] = {
-    "argv": tuple,
-    "tags": tuple,
-    "after": tuple,
-    "usage": dict,
-    "facts": dict,
-    "data": dict,
-}
-COLUMNS = Task._fields
+#: Fields that are JSON; NULL where they are empty, as they mostly are.
+JSON_FIELDS: dict[str, type] = {"tags": tuple, "after": tuple, "usage": dict, "facts": dict, "data": dict}
+#: Fields with a column of the same name.
+PLAIN_FIELDS = tuple(name for name in Task._fields if name != "argv")
+#: What is read to make a task; `argv` is NULL where the command says it all.
+COLUMNS = (*PLAIN_FIELDS, "command", "argv", "cpu", "memory")
+#: Parts of `usage` with columns of their own, for people's queries.
+USAGE = ("cpu", "memory")
 REMEMBERED_EVENTS = 2_000
 PRUNED_EVERY = 500  #: events between two prunings
 UUID = 37  #: characters of a uid after the executor's name
@@ -50,23 +48,22 @@ INDEXED_AT_ONCE = 5_000  #: tasks that one search takes into the index before it
 INDEXED_TEXT = 8 << 20  #: characters of the same
 
 TASK_COLUMNS = """
-    uid TEXT NOT NULL, executor TEXT NOT NULL, argv TEXT NOT NULL, turn INTEGER NOT NULL, message TEXT NOT NULL,
-    tags TEXT NOT NULL, pwd TEXT NOT NULL, user TEXT NOT NULL, host TEXT NOT NULL, status TEXT NOT NULL,
+    uid TEXT NOT NULL, executor TEXT NOT NULL, command TEXT NOT NULL, argv TEXT, turn INTEGER NOT NULL,
+    message TEXT NOT NULL, tags TEXT, pwd TEXT NOT NULL, user TEXT NOT NULL, host TEXT NOT NULL, status TEXT NOT NULL,
     attempt INTEGER NOT NULL, pid INTEGER, returncode INTEGER, signal INTEGER, created TEXT NOT NULL, started TEXT,
-    ended TEXT, usage TEXT NOT NULL, facts TEXT NOT NULL, queue TEXT, name TEXT, after TEXT NOT NULL,
-    priority INTEGER NOT NULL, wish TEXT, data TEXT NOT NULL, command TEXT NOT NULL
+    ended TEXT, cpu REAL, memory INTEGER, usage TEXT, facts TEXT, queue TEXT, name TEXT, after TEXT,
+    priority INTEGER NOT NULL, wish TEXT, data TEXT
 """
+OUTPUT_COLUMNS = "stdout BLOB, stderr BLOB, timing BLOB"
 
 SCHEMA = f"""
 CREATE TABLE tasks (number INTEGER PRIMARY KEY AUTOINCREMENT, {TASK_COLUMNS}, indexed INTEGER NOT NULL DEFAULT 0);
 CREATE UNIQUE INDEX tasks_uid ON tasks(uid);
 CREATE INDEX tasks_turn ON tasks(turn);
-CREATE INDEX tasks_status ON tasks(status);
+CREATE INDEX tasks_not_complete ON tasks(status) WHERE status <> 'complete';
 CREATE INDEX tasks_unindexed ON tasks(number) WHERE indexed = 0;
-CREATE TABLE attempts (number INTEGER NOT NULL, {TASK_COLUMNS}, PRIMARY KEY (number, attempt));
-CREATE TABLE outputs (number INTEGER NOT NULL, attempt INTEGER NOT NULL, stdout BLOB NOT NULL, stderr BLOB NOT NULL,
-    timing BLOB NOT NULL);
-CREATE UNIQUE INDEX outputs_attempt ON outputs(number, attempt);
+CREATE TABLE outputs (number INTEGER PRIMARY KEY, {OUTPUT_COLUMNS});
+CREATE TABLE attempts (number INTEGER NOT NULL, {TASK_COLUMNS}, {OUTPUT_COLUMNS}, PRIMARY KEY (number, attempt));
 CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, uid TEXT NOT NULL, number INTEGER NOT NULL,
     kind TEXT NOT NULL, at TEXT NOT NULL);
 CREATE VIRTUAL TABLE search USING fts5(text, content='', columnsize=0, detail=none,
@@ -213,12 +210,11 @@ class SqliteStore(Store):
         with self.transaction() as db:
             task = claim(db, uid, was)
             unindex(self, db, task)
-            names = ", ".join((*COLUMNS, "command"))
-            db.execute(f"INSERT INTO attempts ({names}) SELECT {names} FROM tasks WHERE uid = ?", (uid,))
+            set_aside(db, task)
             if fields.get("turn"):
                 fields["turn"] = raised(db, fields["turn"])
             task = next_attempt(task, now, fields)
-            update(db, task, COLUMNS)
+            update(db, task, Task._fields)
             note_event(db, task, "status")
         return task
 
@@ -227,11 +223,13 @@ class SqliteStore(Store):
         check_changeable(fields)
         with self.transaction() as db:
             task = self.get(uid)
+            if not fields:
+                return task
             if fields.keys() & {"message", "tags"}:
                 unindex(self, db, task)
             task = task.copy(**fields)
             update(db, task, tuple(fields))
-            note_event(db, task, " ".join(sorted(fields)))
+            note_event(db, task, change_kind(tuple(fields)))
         return task
 
     def delete(self, uid: str) -> None:
@@ -278,8 +276,10 @@ class SqliteStore(Store):
         """The executors of all tasks, by a few jumps along the index of uids."""
         after = ""
         while row := next(self.query("SELECT uid FROM tasks WHERE uid > ? ORDER BY uid LIMIT 1", (after,)), None):
-            yield row[0][:-UUID]
-            after = row[0][:-UUID] + "."  # the character after `-`
+            executor = row[0][:-UUID]
+            if executor:
+                yield executor
+            after = max(row[0], executor + ".")  # the character after `-`
 
     def newest_first(self, query: Query) -> Iterator[Task]:
         """See Store."""
@@ -303,9 +303,9 @@ class SqliteStore(Store):
 
     def kept(self, uid: str, attempt: int) -> Kept | None:
         """See Store."""
-        sql = """SELECT stdout, stderr, timing FROM outputs JOIN tasks USING (number)
-                 WHERE uid = ? AND outputs.attempt = ?"""
-        for stdout, stderr, timing in self.query(sql, (uid, attempt)):
+        now = "SELECT stdout, stderr, timing FROM outputs JOIN tasks USING (number) WHERE uid = ? AND attempt = ?"
+        before = "SELECT stdout, stderr, timing FROM attempts WHERE uid = ? AND attempt = ? AND stdout IS NOT NULL"
+        for stdout, stderr, timing in self.query(f"{now} UNION ALL {before}", (uid, attempt) * 2):
             return Kept(stdout=stdout, stderr=stderr, timing=timing)
         return None
 
@@ -326,7 +326,7 @@ class SqliteStore(Store):
         condition, values = where(query)
         columns = ", ".join(f"tasks.{name}" for name in COLUMNS)
         found = self.tasks(
-            f"SELECT {columns} FROM search JOIN tasks ON tasks.number = search.rowid "
+            f"SELECT {columns} FROM search CROSS JOIN tasks ON tasks.number = search.rowid "
             f"WHERE search MATCH ? AND {condition} ORDER BY search.rowid DESC",
             (match_expression(words), *values),
         )
@@ -473,14 +473,19 @@ def store_error(path: str, error: sqlite3.Error) -> StoreError:
 
 def row_of(task: Task) -> dict[str, Any]:
     """A task as columns."""
-    row = {name: column(name, getattr(task, name)) for name in COLUMNS}
-    return {**row, "command": column("command", task.command)}
+    row = {name: column(name, getattr(task, name)) for name in PLAIN_FIELDS}
+    command = task.command
+    rest = {name: value for name, value in task.usage.items() if name not in USAGE}
+    row.update((name, task.usage.get(name)) for name in USAGE)
+    row.update(usage=column("usage", rest), command=column("command", command))
+    row["argv"] = None if tells_argv(command, task) else to_json(task.argv)
+    return row
 
 
 def column(name: str, value: Any) -> Any:
     """A field as SQLite keeps it.  Text with bytes that are not UTF-8 (a folder's name, say) is kept as those bytes."""
-    if name in JSON_COLUMNS:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=not encodable(value))
+    if name in JSON_FIELDS:
+        return to_json(value) if value else None
     if isinstance(value, Status):
         return value.value
     if isinstance(value, str) and not encodable(value):
@@ -488,10 +493,26 @@ def column(name: str, value: Any) -> Any:
     return value
 
 
-def encodable(value: Any) -> bool:
+def to_json(value: Any) -> str:
+    """JSON; readable where its characters can be stored."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return text if encodable(text) else json.dumps(value, separators=(",", ":"))
+
+
+def tells_argv(command: str, task: Task) -> bool:
+    """Whether the command line gives the exact words back: it is one line for a shell, or no word needed quoting."""
+    return argv_of(command, task.data) == task.argv and encodable(command)
+
+
+def argv_of(command: str, data: Mapping[str, Any]) -> tuple[str, ...]:
+    """The words of a command line that `tells_argv`."""
+    return (command,) if "shell" in data else tuple(command.split(" "))
+
+
+def encodable(text: str) -> bool:
     """Whether text is free of the lone surrogates by which Python tells of undecodable bytes."""
     try:
-        str(value).encode()
+        text.encode()
     except UnicodeEncodeError:
         return False
     return True
@@ -500,11 +521,16 @@ def encodable(value: Any) -> bool:
 def task_of(row: Sequence[Any]) -> Task:
     """Columns as a task."""
     values = dict(zip(COLUMNS, row, strict=True))
-    for name, kind in JSON_COLUMNS.items():
-        values[name] = kind(json.loads(values[name]))
     for name, value in values.items():
         if isinstance(value, bytes):
             values[name] = os.fsdecode(value)
+    for name, kind in JSON_FIELDS.items():
+        values[name] = kind() if values[name] is None else kind(json.loads(values[name]))
+    command, argv = values.pop("command"), values.pop("argv")
+    values["argv"] = argv_of(command, values["data"]) if argv is None else tuple(json.loads(argv))
+    for name in USAGE:
+        if (value := values.pop(name)) is not None:
+            values["usage"][name] = value
     values["status"] = Status(values["status"])
     return Task(**values)
 
@@ -514,12 +540,27 @@ def insert(table: str, values: dict[str, Any]) -> tuple[str, list[Any]]:
     return f"INSERT INTO {table} ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})", list(values.values())
 
 
+#: Fields that are written in more columns than their own.
+WRITTEN_IN = {"argv": ("argv", "command"), "data": ("data", "argv", "command"), "usage": ("usage", *USAGE)}
+
+
 def update(db: sqlite3.Connection, task: Task, names: Sequence[str]) -> None:
     """Write the named fields of a task."""
     row = row_of(task)
-    names = (*names, "command") if "data" in names else names
-    settings = ", ".join(f"{name} = ?" for name in names)
-    db.execute(f"UPDATE tasks SET {settings} WHERE uid = ?", [*(row[name] for name in names), task.uid])
+    columns = dict.fromkeys(column for name in names for column in WRITTEN_IN.get(name, (name,)))
+    settings = ", ".join(f"{name} = ?" for name in columns)
+    db.execute(f"UPDATE tasks SET {settings} WHERE uid = ?", [*(row[name] for name in columns), task.uid])
+
+
+def set_aside(db: sqlite3.Connection, task: Task) -> None:
+    """Move the attempt that has ended, with its output, to the attempts before."""
+    names = ", ".join(COLUMNS)
+    db.execute(
+        f"INSERT INTO attempts ({names}, stdout, stderr, timing) "
+        f"SELECT {names}, stdout, stderr, timing FROM tasks LEFT JOIN outputs USING (number) WHERE number = ?",
+        (task.number,),
+    )
+    db.execute("DELETE FROM outputs WHERE number = ?", (task.number,))
 
 
 def claim(db: sqlite3.Connection, uid: str, was: tuple[Status, int]) -> Task:
@@ -540,11 +581,10 @@ def raised(db: sqlite3.Connection, turn: int) -> int:
 
 
 def keep(db: sqlite3.Connection, task: Task, kept: Kept) -> None:
-    """Keep an attempt's output; silence takes no row."""
+    """Keep the current attempt's output; silence takes no row."""
     if kept != Kept():
-        values = {"number": task.number, "attempt": task.attempt, **kept.asdict()}
-        sql, parameters = insert("outputs", values)
-        db.execute(sql.replace("INSERT", "INSERT OR REPLACE", 1), parameters)
+        sql, values = insert("outputs", {"number": task.number, **kept.asdict()})
+        db.execute(sql.replace("INSERT", "INSERT OR REPLACE", 1), values)
 
 
 def note_event(db: sqlite3.Connection, task: Task, kind: str) -> None:
@@ -561,6 +601,8 @@ def where(query: Query) -> tuple[str, list[Any]]:
     if query.statuses:
         marks = ", ".join("?" * len(query.statuses))
         terms.append((f"status IN ({marks})", tuple(sorted(status.value for status in query.statuses))))
+        if Status.COMPLETE not in query.statuses:
+            terms.append(("status <> 'complete'", ()))  # leads SQLite to the index of what is not complete
     if query.executor is not None:
         terms.append(("executor = ?", (query.executor,)))
     if query.since is not None:
@@ -568,8 +610,9 @@ def where(query: Query) -> tuple[str, list[Any]]:
     if query.until is not None:
         terms.append(("created < ?", (query.until,)))
     if query.cwd is not None:
-        top = query.cwd.rstrip("/")
-        terms.append(("(pwd = ? OR substr(pwd, 1, ?) = ?)", (query.cwd, len(top) + 1, top + "/")))
+        folder, below = os.fsencode(query.cwd), os.fsencode(query.cwd.rstrip("/") + "/")
+        bytewise = "CAST(pwd AS BLOB)"  # a folder's name need not be text
+        terms.append((f"({bytewise} = ? OR substr({bytewise}, 1, ?) = ?)", (folder, len(below), below)))
     terms += [("EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?)", (tag,)) for tag in sorted(query.tags)]
     return " AND ".join(term for term, _ in terms), [value for _, values in terms for value in values]
 

@@ -4,13 +4,15 @@
         grabber.go()
         uids = grabber.result()
 
-What is sent there is pickled, so functions are those of a module and arguments plain.  Imports little: eight processes start it.
+What is sent there is pickled, so functions are those of a module and arguments plain.  It imports little, as eight
+processes start it.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
+import select
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -63,6 +65,11 @@ class Elsewhere:
         kind, value = self._next()
         assert kind == "returned", value
         return value
+
+    def is_busy(self) -> bool:
+        """Whether the function is still running."""
+        assert self.process.stdout
+        return not select.select([self.process.stdout], [], [], 0)[0]
 
     def kill(self) -> None:
         """SIGKILL, as an out-of-memory killer would."""
