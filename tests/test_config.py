@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,6 @@ from qrec import config as configuring
 from qrec.api import Qrec
 from qrec.config import SETTINGS, Config, find_home
 from tests.test_look_back import add, call, one_line
-
 
 #: What is written for each setting, and what it means.
 SET = (
@@ -281,7 +281,12 @@ def test_a_file_that_may_not_be_read(file, qrec):
 def test_the_parsed_file_is_cached_and_renewed(file, home, monkeypatch):
     parsed: list[str] = []
     real = configuring.read_toml
-    monkeypatch.setattr(configuring, "read_toml", lambda path: parsed.append(path) or real(path))  # type: ignore[func-returns-value]
+
+    def watched(path: str) -> dict[str, Any]:
+        parsed.append(path)
+        return real(path)
+
+    monkeypatch.setattr(configuring, "read_toml", watched)
     file.write_text("quiet = true\n")
     assert [Config(str(home)).get("quiet") for _ in range(3)] == [True] * 3
     assert len(parsed) == 1

@@ -481,7 +481,13 @@ def test_the_umask_changes_nothing(store, folder, umask):
         os.umask(before)
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in [folder.parent, folder, *folder.rglob("*")]}
     files = {"schema", "lock", "events", file_of(store, task).name}
-    assert modes == {"home": "0o700", "tasks": "0o700", "0": "0o700", **dict.fromkeys(files, "0o600")}
+    assert modes == {
+        "home": "0o700",
+        "tasks": "0o700",
+        "0": "0o700",
+        "unfinished": "0o700",
+        **dict.fromkeys(files, "0o600"),
+    }
 
 
 def mount(*words: str) -> None:

@@ -51,7 +51,6 @@ class Measured(NamedTuple):
     memory: int
     size: int
     hash: str
-    head: bytes
 
 
 @pytest.fixture
@@ -67,14 +66,13 @@ def measured(tmp_path, home) -> Callable[..., Measured]:
             cwd=tmp_path,
         )
         assert process.stdout
-        size, digest, head = 0, hashlib.sha256(), b""
+        size, digest = 0, hashlib.sha256()
         while block := process.stdout.read(1 << 20):
-            head = head or block[:100]
             size += len(block)
             digest.update(block)
         process.stdout.close()
         assert process.wait() == 0
-        return Measured(*json.loads(figures.read_text()), size, digest.hexdigest(), head)
+        return Measured(*json.loads(figures.read_text()), size, digest.hexdigest())
 
     return measured
 
@@ -96,10 +94,6 @@ def test_9_five_hundred_megabytes(measured, qrec, home, monkeypatch, store):
     ran = measured("-q", "run", sys.executable, "-c", PROGRAM)
     assert (ran.code, ran.size, ran.hash) == (0, SIZE, exact)
     assert ran.memory < LIMIT
-
-    (kept,) = (home / "attempts").rglob("stdout")
-    with open(kept, "rb") as file:
-        assert hashlib.file_digest(file, "sha256").hexdigest() == exact if sys.version_info >= (3, 11) else True
 
     shown = measured("log", "--stdout")
     assert (shown.code, shown.size, shown.hash) == (0, SIZE, exact)

@@ -31,9 +31,15 @@ class Query(Record):
     statuses: frozenset[Status] = frozenset()  #: any of these
     executor: str | None = None
     tags: frozenset[str] = frozenset()  #: all of these
+    host: str | None = None
+    user: str | None = None
+    cwd: str | None = None  #: recorded in this folder or below it
+    commit: str | None = None  #: the beginning of the git commit in its facts
     since: str | None = None  #: created at or after this timestamp
     until: str | None = None  #: created before this timestamp
-    cwd: str | None = None  #: recorded in this folder or below it
+    longer: float | None = None  #: ran for so many seconds or more
+    memory_over: int | None = None  #: used more bytes of memory than this
+    code: int | None = None  #: ended with this return code
 
     def matches(self, task: Task) -> bool:
         """The meaning of the facets, for stores without a query language; the contract suite holds others to it."""
@@ -41,10 +47,24 @@ class Query(Record):
             (not self.statuses or task.status in self.statuses)
             and (self.executor is None or task.executor == self.executor)
             and self.tags <= set(task.tags)
+            and (self.host is None or task.host == self.host)
+            and (self.user is None or task.user == self.user)
+            and (self.cwd is None or is_below(task.pwd, self.cwd))
+            and (self.commit is None or str(task.facts.get("commit", "")).startswith(self.commit))
             and (self.since is None or task.created >= self.since)
             and (self.until is None or task.created < self.until)
-            and (self.cwd is None or is_below(task.pwd, self.cwd))
+            and (self.longer is None or (task.seconds or 0) >= self.longer)
+            and (self.memory_over is None or task.usage.get("memory", 0) > self.memory_over)
+            and (self.code is None or task.returncode == self.code)
         )
+
+
+class Bundle(Record):
+    """All that a store has of one task, to be carried to another."""
+
+    task: Task
+    attempts: tuple[Task, ...] = ()  #: those before the current one
+    kept: Mapping[int, Kept] = {}  #: by attempt, the output that lives in the store
 
 
 def is_below(folder: str, top: str) -> bool:
@@ -123,6 +143,14 @@ class Store(abc.ABC):
         Files of large output belong to the caller.
         """
 
+    @abc.abstractmethod
+    def add_all(self, bundles: Sequence[Bundle]) -> int:
+        """Take in tasks as they are, each whole with its attempts and output; return how many were new.
+
+        A uid that is present is passed over.  A number higher than all there are is kept; a task with another is given
+        the next.  Turns are kept.
+        """
+
     # Reading
 
     @abc.abstractmethod
@@ -174,6 +202,12 @@ class Store(abc.ABC):
         return self.newest_first(query)
 
     # What follows from the rest
+
+    def bundle(self, task: Task) -> Bundle:
+        """All that the store has of a task."""
+        attempts = tuple(self.attempts(task.uid))
+        every = {one.attempt: self.kept(task.uid, one.attempt) for one in (*attempts, task)}
+        return Bundle(task=task, attempts=attempts, kept={n: kept for n, kept in every.items() if kept is not None})
 
     def output(self, task: Task) -> Output:
         """What an attempt printed, finished or not.

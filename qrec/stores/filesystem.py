@@ -27,12 +27,12 @@ from qrec.errors import (
     StoreTooNew,
     StoreUnwritable,
 )
-from qrec.stores.base import Query, Store, change_kind, check_changeable, check_move, next_attempt
-from qrec.task import Event, Kept, Record, Status, Task, timestamp
+from qrec.stores.base import Bundle, Query, Store, change_kind, check_changeable, check_move, next_attempt
+from qrec.task import UNFINISHED, Event, Kept, Record, Status, Task, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Any
 
@@ -104,25 +104,47 @@ class FilesystemStore(Store):
         if not self._highest:
             self._learn()  # the long look happens before the lock, so that others do not wait for it
         with self._founded() as lock:
-            self._mark_schema()
-            counters = self._counters(lock)
-            if counters.number != self._complete:
-                self._learn()  # others have added some, and a look without the lock may have missed one of them
+            counters = self._counters_for_adding(lock)
             if self._holds(task.uid):
                 raise DuplicateTask(task.uid)
-            task, counters = admit(task, counters, self._highest)
-            # Spent before the file exists: a crash in between leaves a gap, never a second task 7.
-            lock.save(counters)
-            document = Document(self._new_path(task), {}, task)
-            self._commit(document, "added", durable=False)
-            self._where[task.uid] = document.path
-            self._highest = self._complete = task.number
-            return task
+            return self._add(lock, Bundle(task=task), *admit(task, counters, self._highest))
+
+    def add_all(self, bundles: Sequence[Bundle]) -> int:
+        """Take in whole tasks, one file after the other: a crash leaves the first of them, each complete."""
+        for bundle in bundles:
+            check_file_name(bundle.task.uid)
+        self._learn()
+        with self._founded() as lock:
+            new = 0
+            for bundle in bundles:
+                counters = self._counters_for_adding(lock)
+                if not self._holds(bundle.task.uid):
+                    self._add(lock, bundle, *admit_whole(bundle.task, counters, self._highest))
+                    new += 1
+            return new
+
+    def _counters_for_adding(self, lock: Lock) -> Counters:
+        """The counters, once everything that was added is known: a look without the lock may have missed some."""
+        self._mark_schema()
+        counters = self._counters(lock)
+        if counters.number != self._complete:
+            self._learn()
+        return counters
+
+    def _add(self, lock: Lock, bundle: Bundle, task: Task, counters: Counters) -> Task:
+        """Write the file of a new task."""
+        # Spent before the file exists: a crash in between leaves a gap, never a second task 7.
+        lock.save(counters)
+        document = Document.whole(self._new_path(task), bundle.copy(task=task))
+        self._commit(document, "added", durable=False)
+        self._where[task.uid] = document.path
+        self._highest = self._complete = task.number
+        return task
 
     def swap(self, uid: str, was: tuple[Status, int], now: Status, *, kept: Kept | None = None, **fields: Any) -> Task:
         """Compare under the lock, and set by one rename."""
         check_move(was[0], now)
-        with self._lock(uid) as lock:
+        with self._lock(uid):
             document = self._document(uid)
             document.expect(was)
             document.task = document.task.copy(status=now, **fields)
@@ -157,6 +179,7 @@ class FilesystemStore(Store):
             document = self._to_delete(uid)
             self._append(self._next_event(document, "removed"))
             os.unlink(document.path)
+            remove(self._mark(document.task))
 
     # Reading
 
@@ -195,12 +218,21 @@ class FilesystemStore(Store):
 
     def newest_first(self, query: Query) -> Iterator[Task]:
         """The tasks that match, by descending number; each file is read when its turn comes."""
+        return self._read_those_that(query, lambda content: True)
+
+    def candidates(self, words: Sequence[str], query: Query) -> Iterator[Task]:
+        """Leaves out the tasks whose file, unparsed, shows that a word is not in it: most, and quickly."""
+        plain = [word for word in words if PLAIN.issuperset(word)]
+        return self._read_those_that(query, lambda content: may_hold(content, plain))
+
+    def _read_those_that(self, query: Query, promise: Callable[[bytes], bool]) -> Iterator[Task]:
+        """The tasks that match, of the files whose content promises something."""
         self.broken = []
-        for folder in self._folders():
-            for path in self._files_in(folder):
-                task = self._readable(path)
-                if task and query.matches(task):
-                    yield task
+        paths = self._unfinished() if query.statuses and query.statuses <= UNFINISHED else self._every_file()
+        for path in paths:
+            task = self._readable(path, promise)
+            if task and query.matches(task):
+                yield task
 
     def count(self, query: Query) -> int:
         """How many tasks match.  How many there are at all is told by the names, so that counts spoilt files too."""
@@ -244,6 +276,21 @@ class FilesystemStore(Store):
         """The folders of tasks, newest first."""
         self._check_schema()
         return sorted((int(name) for name in names_in(self.location) if name.isdecimal()), reverse=True)
+
+    def _every_file(self) -> Iterator[str]:
+        """The files of all tasks, newest first."""
+        for folder in self._folders():
+            yield from self._files_in(folder)
+
+    def _unfinished(self) -> list[str]:
+        """The files of the tasks that are marked as unfinished, newest first; a mark may outlive its reason."""
+        marks = (name.partition(".") for name in names_in(self._path("unfinished")))
+        numbered = sorted(((int(number), uid) for number, _, uid in marks if number.isdecimal()), reverse=True)
+        return [path_in(self._path(str(number // PER_FOLDER)), number, uid) for number, uid in numbered]
+
+    def _mark(self, task: Task) -> str:
+        """The file whose existence says that the task may be unfinished: those are asked for by every verb."""
+        return os.path.join(self._path("unfinished"), f"{task.number}.{task.uid}")
 
     def _files_in(self, folder: int) -> list[str]:
         """The files of tasks in a folder, newest first."""
@@ -302,13 +349,13 @@ class FilesystemStore(Store):
         except StoreBroken:
             return Document(path, {}, Task(uid=uid, executor="", argv=(), number=number_of(path)))
 
-    def _readable(self, path: str) -> Task | None:
+    def _readable(self, path: str, promise: Callable[[bytes], bool]) -> Task | None:
         try:
-            document = read_document(path)
+            content = read_whole(path)
+            return Document.parse(path, content).task if content is not None and promise(content) else None
         except StoreError:
             self.broken.append(path)
             return None
-        return document.task if document else None
 
     # The counters
 
@@ -373,8 +420,13 @@ class FilesystemStore(Store):
         event = self._next_event(document, kind)
         document.sequence = event.sequence
         fresh = write_beside(document.path, document.encoded(), durable=durable)
+        if not document.task.status.is_final:
+            make_folder(self._path("unfinished"))
+            write_mark(self._mark(document.task))
         self._append(event)
         os.replace(fresh, document.path)
+        if document.task.status.is_final:
+            remove(self._mark(document.task))
         return document.task
 
     def _next_event(self, document: Document, kind: str) -> Event:
@@ -452,6 +504,16 @@ class Document:
         except SPOILT as error:
             raise spoilt(path) from error
 
+    @classmethod
+    def whole(cls, path: str, bundle: Bundle) -> Document:
+        """A file for a task that comes with attempts and output."""
+        content: dict[str, Any] = {}
+        if bundle.attempts:
+            content["attempts"] = [attempt.copy(number=bundle.task.number).plain() for attempt in bundle.attempts]
+        if bundle.kept:
+            content["kept"] = {str(attempt): streams_of(kept) for attempt, kept in bundle.kept.items()}
+        return cls(path, content, bundle.task)
+
     def expect(self, was: tuple[Status, int]) -> None:
         """Raise StaleTask unless the task is as the caller saw it."""
         found = (self.task.status, self.task.attempt)
@@ -465,8 +527,8 @@ class Document:
 
     def keep(self, kept: Kept) -> None:
         """Take in the output of the current attempt."""
-        streams = {name: text_of(data) for name, data in kept.asdict().items()}
-        self._content = {**self._content, "kept": {**self._content.get("kept", {}), str(self.task.attempt): streams}}
+        before = self._content.get("kept", {})
+        self._content = {**self._content, "kept": {**before, str(self.task.attempt): streams_of(kept)}}
 
     def attempts(self) -> list[Task]:
         """The attempts before, oldest first."""
@@ -519,6 +581,32 @@ def admit(task: Task, counters: Counters, highest: int) -> tuple[Task, Counters]
         return task, counters.seen(task)
     counters = counters.next_turn(task.uid, task.turn)
     return task.copy(turn=counters.turn), counters
+
+
+#: Characters that stand in a file as they stand in the task: neither escaped by JSON, nor added by quoting a command.
+PLAIN = frozenset(map(chr, range(0x21, 0x7F))) - set("\"\\'")
+
+
+def may_hold(content: bytes, words: Sequence[str]) -> bool:
+    """Whether a task's file may hold all these plain, folded words.
+
+    Unknown where something is written otherwise than it reads (escapes, base64) or where the output is in files.
+    """
+    text = content.decode("ascii", "replace").lower()
+    if "\\u" in text or '"base64"' in text or '"kept"' not in text:
+        return True
+    return all(word in text for word in words)
+
+
+def admit_whole(task: Task, counters: Counters, highest: int) -> tuple[Task, Counters]:
+    """A task taken in as it is: its number is kept if it is above all there are."""
+    number = max(task.number, counters.number + 1, highest + 1)
+    return task.copy(number=number), counters.copy(number=number).seen(task)
+
+
+def streams_of(kept: Kept) -> dict[str, Any]:
+    """Kept output as JSON."""
+    return {name: text_of(data) for name, data in kept.asdict().items()}
 
 
 class Lock:
@@ -790,6 +878,22 @@ def write_beside(path: str, content: bytes, *, durable: bool = True) -> str:
     finally:
         os.close(descriptor)  # raises as well: NFS may tell of a full disk only now
     return fresh
+
+
+def write_mark(path: str) -> None:
+    """Make an empty file; one that is there is as good."""
+    try:
+        os.close(create(path))
+    except FileExistsError:
+        pass
+
+
+def remove(path: str) -> None:
+    """Remove a file that may be gone."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 def create(path: str) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 from _thread import _local
 from contextlib import contextmanager
 
@@ -23,7 +24,7 @@ from qrec.errors import (
     StoreUnwritable,
 )
 from qrec.output import make_private
-from qrec.stores.base import Query, Store, change_kind, check_changeable, check_move, next_attempt
+from qrec.stores.base import Bundle, Query, Store, change_kind, check_changeable, check_move, next_attempt
 from qrec.task import FINAL, Event, Kept, Status, Task, timestamp
 
 TYPE_CHECKING = False
@@ -44,6 +45,7 @@ USAGE = ("cpu", "memory")
 REMEMBERED_EVENTS = 2_000
 PRUNED_EVERY = 500  #: events between two prunings
 UUID = 37  #: characters of a uid after the executor's name
+MANY = 500  #: values in one statement
 INDEXED_AT_ONCE = 5_000  #: tasks that one search takes into the index before it answers
 INDEXED_TEXT = 8 << 20  #: characters of the same
 
@@ -51,7 +53,7 @@ TASK_COLUMNS = """
     uid TEXT NOT NULL, executor TEXT NOT NULL, command TEXT NOT NULL, argv TEXT, turn INTEGER NOT NULL,
     message TEXT NOT NULL, tags TEXT, pwd TEXT NOT NULL, user TEXT NOT NULL, host TEXT NOT NULL, status TEXT NOT NULL,
     attempt INTEGER NOT NULL, pid INTEGER, returncode INTEGER, signal INTEGER, created TEXT NOT NULL, started TEXT,
-    ended TEXT, cpu REAL, memory INTEGER, usage TEXT, facts TEXT, queue TEXT, name TEXT, after TEXT,
+    ended TEXT, seconds REAL, cpu REAL, memory INTEGER, usage TEXT, facts TEXT, queue TEXT, name TEXT, after TEXT,
     priority INTEGER NOT NULL, wish TEXT, data TEXT
 """
 OUTPUT_COLUMNS = "stdout BLOB, stderr BLOB, timing BLOB"
@@ -240,6 +242,18 @@ class SqliteStore(Store):
             for table in ("tasks", "attempts", "outputs"):
                 db.execute(f"DELETE FROM {table} WHERE number = ?", (task.number,))
             note_event(db, task, "removed")
+
+    def add_all(self, bundles: Sequence[Bundle]) -> int:
+        """See Store.  What comes with all its output is indexed at once."""
+        with self.transaction() as db:
+            present = {
+                row[0]
+                for start in range(0, len(bundles), MANY)
+                for row in db.execute(*uids_among([bundle.task.uid for bundle in bundles[start : start + MANY]]))
+            }
+            fresh = list({bundle.task.uid: bundle for bundle in bundles if bundle.task.uid not in present}.values())
+            add_rows(db, fresh)
+        return len(fresh)
 
     # Reading
 
@@ -479,6 +493,7 @@ def row_of(task: Task) -> dict[str, Any]:
     row.update((name, task.usage.get(name)) for name in USAGE)
     row.update(usage=column("usage", rest), command=column("command", command))
     row["argv"] = None if tells_argv(command, task) else to_json(task.argv)
+    row["seconds"] = task.seconds if task.ended else None
     return row
 
 
@@ -542,6 +557,7 @@ def insert(table: str, values: dict[str, Any]) -> tuple[str, list[Any]]:
 
 #: Fields that are written in more columns than their own.
 WRITTEN_IN = {"argv": ("argv", "command"), "data": ("data", "argv", "command"), "usage": ("usage", *USAGE)}
+WRITTEN_IN |= {name: (name, "seconds") for name in ("started", "ended")}
 
 
 def update(db: sqlite3.Connection, task: Task, names: Sequence[str]) -> None:
@@ -550,6 +566,50 @@ def update(db: sqlite3.Connection, task: Task, names: Sequence[str]) -> None:
     columns = dict.fromkeys(column for name in names for column in WRITTEN_IN.get(name, (name,)))
     settings = ", ".join(f"{name} = ?" for name in columns)
     db.execute(f"UPDATE tasks SET {settings} WHERE uid = ?", [*(row[name] for name in columns), task.uid])
+
+
+def uids_among(uids: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Which of the uids are there."""
+    return f"SELECT uid FROM tasks WHERE uid IN ({', '.join('?' * len(uids))})", uids
+
+
+def add_rows(db: sqlite3.Connection, bundles: Sequence[Bundle]) -> None:
+    """Insert whole tasks, table by table: several times as quick as task by task."""
+    highest = db.execute("SELECT max(seq) FROM (SELECT seq FROM sqlite_sequence WHERE name = 'tasks' UNION SELECT 0)")
+    number = highest.fetchone()[0]
+    rows: dict[str, list[dict[str, Any]]] = {"tasks": [], "outputs": [], "attempts": [], "events": []}
+    indexed = []
+    now = timestamp()
+    for bundle in bundles:
+        number = max(bundle.task.number, number + 1)
+        task = bundle.task.copy(number=number)
+        kept = bundle.kept.get(task.attempt)
+        text = text_at_once(task, kept)
+        rows["tasks"].append({**row_of(task), "indexed": int(text is not None)})
+        if text is not None:
+            indexed.append((number, text))
+        if kept is not None:
+            rows["outputs"].append({"number": number, **kept.asdict()})
+        for attempt in bundle.attempts:
+            output = bundle.kept.get(attempt.attempt)
+            streams = output.asdict() if output else dict.fromkeys(Kept._fields)
+            rows["attempts"].append({**row_of(attempt.copy(number=number)), **streams})
+        rows["events"].append({"uid": task.uid, "number": number, "kind": "added", "at": now})
+    for table, values in rows.items():
+        if values:
+            db.executemany(insert(table, values[0])[0], [tuple(row.values()) for row in values])
+    db.executemany("INSERT INTO search(rowid, text) VALUES (?, ?)", indexed)
+    db.execute("DELETE FROM events WHERE sequence <= (SELECT max(sequence) FROM events) - ?", (REMEMBERED_EVENTS,))
+
+
+def text_at_once(task: Task, kept: Kept | None) -> str | None:
+    """What the index is given of a task that comes with its output; None if that is still growing, or in files."""
+    from qrec.output import InStore
+    from qrec.search import document, fields
+
+    if not task.status.is_final or kept is None:
+        return None
+    return storable(document(fields(task, InStore(kept))))
 
 
 def set_aside(db: sqlite3.Connection, task: Task) -> None:
@@ -605,6 +665,18 @@ def where(query: Query) -> tuple[str, list[Any]]:
             terms.append(("status <> 'complete'", ()))  # leads SQLite to the index of what is not complete
     if query.executor is not None:
         terms.append(("executor = ?", (query.executor,)))
+    equal = {"host": query.host, "user": query.user, "returncode": query.code}
+    terms += [(f"{name} = ?", (column(name, value),)) for name, value in equal.items() if value is not None]
+    if query.code:
+        terms.append(("status <> 'complete'", ()))
+    if query.commit is not None:
+        terms.append(("coalesce(json_extract(facts, '$.commit'), '') GLOB ?", (glob_prefix(query.commit),)))
+    if query.longer is not None:
+        so_long_ago = timestamp(time.time() - query.longer)
+        unfinished = "ended IS NULL AND status IN ('queued', 'running', 'submitted')"
+        terms.append((f"(seconds >= ? OR ({unfinished} AND started <= ?))", (query.longer, so_long_ago)))
+    if query.memory_over is not None:
+        terms.append(("memory > ?", (query.memory_over,)))
     if query.since is not None:
         terms.append(("created >= ?", (query.since,)))
     if query.until is not None:
@@ -654,4 +726,14 @@ def indexed_text(store: SqliteStore, task: Task) -> str:
     """What the index is given of a task."""
     from qrec.search import document, fields
 
-    return document(fields(task, store.output(task))).encode("utf-8", "replace").decode()
+    return storable(document(fields(task, store.output(task))))
+
+
+def storable(text: str) -> str:
+    """Text that can be written as UTF-8."""
+    return text if encodable(text) else text.encode("utf-8", "replace").decode()
+
+
+def glob_prefix(prefix: str) -> str:
+    """A GLOB pattern for what begins so."""
+    return "".join(f"[{c}]" if c in "*?[" else c for c in prefix) + "*"
