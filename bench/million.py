@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from speed import BIN, Cost
 
@@ -159,7 +160,7 @@ def main() -> None:
             large, small = (os.path.join(top, f"{kind.name}-{size}") for size in (count, 1))
             for home, size in ((large, count), (small, 1)):
                 if not os.path.exists(home):
-                    apart(lambda store=kind(home), count=size: fill(store, count))
+                    apart(partial(fill, kind(home), size))
             measure(large, small, kind.name, given.runs)
 
 

@@ -6,8 +6,18 @@ import os
 import time
 
 from qrec.config import Config, find_home
-from qrec.errors import NoSuchAttempt, QrecError, Refused, StoreBusy, StoreError, StoreUnwritable, WrongUsage
-from qrec.output import attempt_folder, remove_folder
+from qrec.errors import (
+    BrokenPlugin,
+    NoSuchAttempt,
+    NoSuchTask,
+    QrecError,
+    Refused,
+    StoreBusy,
+    StoreError,
+    StoreUnwritable,
+    WrongUsage,
+)
+from qrec.output import STREAMS, Frozen, attempt_folder, last_lines, merged, remove_folder
 from qrec.recorder import Recorder, Terms
 from qrec.registry import EXECUTORS, Registry
 from qrec.stores.base import Query
@@ -119,11 +129,21 @@ class Qrec:
         shell = shell_for(argv, self.setting("shell"))
         draft = Task(
             uid="", executor="", argv=argv, turn=turn(), message=message, tags=unique(tags),
-            pwd=os.path.abspath(cwd) if cwd is not None else here(), user=user(), host=os.uname().nodename,
+            pwd=os.path.realpath(cwd) if cwd is not None else here(), user=user(), host=os.uname().nodename,
             created=timestamp(), data={"shell": shell} if shell else {},
         )  # fmt: skip
-        name = executor or self.registry.pick_executor(draft.command)
+        name = executor or self.pick_executor(draft.command)
         return draft.copy(uid=new_uid(name), executor=name)
+
+    def pick_executor(self, command: str) -> str:
+        """The executor that the command line picks; the shell, and a complaint, if that one's plug-in is broken."""
+        name = self.registry.pick_executor(command)
+        try:
+            self.executor(name)
+        except BrokenPlugin as error:
+            self.complaints.append(str(error))
+            return "shell"
+        return name
 
     def rerun(
         self,
@@ -139,10 +159,11 @@ class Qrec:
         task = self.get(reference)
         if not task.status.is_final:
             raise Refused(f"{task.uid} is {task.status}; `qrec cancel {task.number}` ends it")
-        folder = os.path.abspath(cwd) if cwd is not None else task.pwd
+        folder = os.path.realpath(cwd) if cwd is not None else task.pwd
         if not os.path.isdir(folder):
             raise Refused(f"the folder {folder} is not there any more; name another with --cwd")
         data = {"shell": task.data["shell"]} if "shell" in task.data else {}
+        executor = self.executor(task.executor)
         if message is not None:
             self.store.change(task.uid, message=message)
         task = self.store.archive(
@@ -150,7 +171,7 @@ class Qrec:
             host=os.uname().nodename, started=timestamp(), data={**data, **self.recorder.claim()},
         )  # fmt: skip
         terms = Terms(limit=timeout, show=show, take_signals=take_signals)
-        return self.executor(task.executor).launch(task, terms, known=True)
+        return executor.launch(task, terms, known=True)
 
     # Looking back
 
@@ -208,15 +229,17 @@ class Qrec:
         before = [attempt.attempt for attempt in self.store.attempts(task.uid)]
         return published(task, self.output(task), [*before, self.store.get(task.uid).attempt])
 
-    def search(self, words: Sequence[str], query: Query | None = None, limit: int | None = SHOWN) -> list[Hit]:
+    def search(
+        self, words: Sequence[str], query: Query | None = None, limit: int | None = SHOWN, deep: bool = False
+    ) -> list[Hit]:
         """The newest tasks that hold every word in command, message, tags or output, oldest first.
 
         Case does not matter.  Words under three characters are looked for in the newest 10,000 tasks only, unless
-        a longer word stands beside them.
+        a longer word stands beside them.  Of an output above 2 MiB the ends are searched; all of it if `deep`.
         """
         from itertools import islice
 
-        from qrec.search import PIECE, SHORT_SCAN, Hit, fields, fold, matches
+        from qrec.search import PIECE, SHORT_SCAN, Hit, fold, matches
 
         self.refresh()
         folded = [fold(word) for word in words if word]
@@ -225,13 +248,43 @@ class Qrec:
         long = [word for word in folded if len(word) >= PIECE]
         query = query or Query()
         tasks = self.store.candidates(long, query) if long else islice(self.store.newest_first(query), SHORT_SCAN)
-        found = ((task, matches(fields(task, self.output(task)), folded)) for task in tasks)
+        if deep:
+            tasks = self.with_large(tasks, query)
+        found = ((task, matches(task, self.output(task), folded, deep)) for task in tasks)
         hits = (Hit(task=task, matches=matched) for task, matched in found if matched)
         return list(islice(hits, limit))[::-1]
 
-    def follow(self, task: Task, streams: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-        """What the task has printed in these streams, and what it goes on printing until it has ended."""
-        seen = dict.fromkeys(streams, 0)
+    def with_large(self, tasks: Iterator[Task], query: Query) -> Iterator[Task]:
+        """The tasks, and those with large outputs, of which no index knows all; newest first."""
+        import heapq
+
+        from qrec.output import uids_with_folders
+
+        large = [task for task in map(self.known, uids_with_folders(self.home)) if task and query.matches(task)]
+        large.sort(key=lambda task: task.number, reverse=True)
+        seen = 0
+        for task in heapq.merge(tasks, large, key=lambda task: task.number, reverse=True):
+            if task.number != seen:
+                yield task
+            seen = task.number
+
+    def known(self, uid: str) -> Task | None:
+        """The task of this uid, if there is one."""
+        try:
+            return self.store.get(uid)
+        except NoSuchTask:
+            return None
+
+    def follow(
+        self, task: Task, streams: Sequence[str] = STREAMS, lines: int | None = None
+    ) -> Iterator[tuple[str, bytes]]:
+        """What the task has printed in these streams (its last lines only, if so many are asked for), and what comes.
+
+        Ends when the task has ended.
+        """
+        begun = Frozen(self.output(task))
+        yield from merged(begun, streams) if lines is None else last_lines(begun, lines, streams)
+        seen = dict(begun.sizes)
         while True:
             now = self.recorder.settle(self.store.get(task.uid))
             over = now.status.is_final or now.attempt != task.attempt
@@ -279,17 +332,20 @@ class Qrec:
             return self.store.find(Query(executor=reference))
         return [self.store.resolve(reference)]
 
-    def clear(self, tasks: Iterable[Task], force: bool = False) -> Iterator[tuple[Task, bool]]:
-        """Remove tasks with all they left; say of each whether it went.
+    def clear(self, tasks: Iterable[Task], force: bool = False) -> list[Task]:
+        """Remove tasks with all they left, and return those that stayed.
 
-        Unfinished ones stay, or are cancelled first with `force`.
+        Unfinished ones stay, unless `force` cancels them first.
         """
+        stayed = []
         for task in tasks:
             if not task.status.is_final and force:
                 task = self.executor(task.executor).cancel(task)
             if task.status.is_final:
                 self.remove(task)
-            yield task, task.status.is_final
+            else:
+                stayed.append(task)
+        return stayed
 
     def remove(self, task: Task) -> None:
         """Forget one ended task: first the record, so that no record ever stands without its output."""

@@ -120,11 +120,11 @@ class Config:
 
         if self.complaint is not None:
             raise self.complaint
-        value = checked(setting_named(name), word, name)
+        value = checked(setting_named(name), word)
         make_private(self.home)
         document = tomlkit.parse(read_text(self.path))
         document[name] = value if isinstance(value, bool) else word
-        replace_file(self.path, tomlkit.dumps(document).encode())
+        replace_file(os.path.realpath(self.path), tomlkit.dumps(document).encode())
         self.written = self.read()
 
 
@@ -135,12 +135,12 @@ def setting_named(name: str) -> Setting:
     return BY_NAME[name]
 
 
-def checked(setting: Setting, value: Any, where: str) -> Any:
+def checked(setting: Setting, value: Any, where: str = "") -> Any:
     """A written value as the setting's type."""
     try:
         return setting.check(value)
     except QrecError as error:
-        raise WrongUsage(f"{where}: {setting.name}: {error}") from None
+        raise WrongUsage(f"{where}{': ' * bool(where)}{setting.name}: {error}") from None
 
 
 def find_home(option: str | None = None, environment: Mapping[str, str] | None = None) -> str:

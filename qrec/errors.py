@@ -9,7 +9,7 @@
     ├── CouldNotStart (125)
     │   ├── CommandNotFound (127)
     │   └── NotExecutable (126)
-    └── Refused, NoSuchExecutor, NoSuchAction, NoSuchAttempt
+    └── Refused, BrokenPlugin, NoSuchExecutor, NoSuchAction, NoSuchAttempt
 
 The number is the exit code.  The text of an error is one line: what is wrong and how to mend it.
 """
@@ -122,6 +122,10 @@ class NoSuchExecutor(QrecError):
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         super().__init__(f"no executor is called {name!r}; there are: {', '.join(known)}")
+
+
+class BrokenPlugin(QrecError):
+    """A plug-in was found but cannot be used."""
 
 
 class NoSuchAction(QrecError):

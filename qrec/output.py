@@ -29,6 +29,20 @@ def attempt_folder(home: str, uid: str, attempt: int) -> str:
     return os.path.join(home, "attempts", uid.partition("-")[2][:2], f"{uid}.{attempt}")
 
 
+def uids_with_folders(home: str) -> set[str]:
+    """The tasks whose output, or some of it, lies in files."""
+    top = os.path.join(home, "attempts")
+    return {name.rpartition(".")[0] for part in listed(top) for name in listed(os.path.join(top, part))}
+
+
+def listed(folder: str) -> list[str]:
+    """What is in a folder; nothing if it is none."""
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
 # Writing
 
 
@@ -196,8 +210,30 @@ class InStore:
         return self.streams["timing"]
 
 
+class Frozen:
+    """A growing output as it is now; the same verbs."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.index = output.timing()
+        self.sizes = {stream: output.size(stream) for stream in STREAMS}
+
+    def size(self, stream: str) -> int:
+        """How many bytes the stream had."""
+        return self.sizes[stream]
+
+    def read(self, stream: str, start: int = 0, size: int | None = None) -> bytes:
+        """Bytes of a stream from `start`, none that came later."""
+        left = max(0, self.sizes[stream] - start)
+        return self.output.read(stream, start, left if size is None else min(size, left))
+
+    def timing(self) -> bytes:
+        """The index as it was."""
+        return self.index
+
+
 if TYPE_CHECKING:
-    Output = Files | InStore
+    Output = Files | InStore | Frozen
 
 
 def file_size(path: str) -> int:

@@ -154,6 +154,8 @@ def spawn(
             return start(["/bin/sh", find_program(argv[0], env), *argv[1:]])
         raise start_error(argv[0], error) from None
     except ValueError:
+        if not argv[0]:
+            raise CommandNotFound("'': command not found") from None
         raise CouldNotStart(f"{argv[0]!r}: a NUL character cannot be part of a command") from None
 
 

@@ -9,7 +9,6 @@ from qrec import spool
 from qrec.errors import CouldNotStart, DuplicateTask, NoSuchTask, StaleTask, StoreBusy, StoreError
 from qrec.output import Writer, attempt_folder, fold, make_private, remove_folder
 from qrec.process import (
-    DEADLY,
     GRACE,
     Ended,
     Identity,
@@ -233,7 +232,7 @@ class Recording:
             return pump.run(lambda: not self.told and self.tell(0))
         except KeyboardInterrupt:
             end_family(pid, self.recorder.grace, signal.SIGINT)
-            self.close(pump.run(), [signal.SIGINT])
+            self.close(pump.run(), [signal.SIGINT, signal.SIGKILL])
             raise
 
     def never_began(self, error: CouldNotStart, taps: list[Tap]) -> Task:
@@ -316,7 +315,7 @@ def ended_fields(
     """What the end of a command changes in its record."""
     data = without_process(task)
     code, status = ended.returncode, Status.FAILED if ended.returncode else Status.COMPLETE
-    died_of = next((number for number in received or [] if number in DEADLY and code == 128 + number), None)
+    died_of = next((number for number in received or [] if code == 128 + number), None)
     if limit is not None:
         code, status, data["reason"] = TIMED_OUT, Status.FAILED, f"time limit of {limit:g} s"
     elif died_of is not None:

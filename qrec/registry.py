@@ -8,7 +8,7 @@ import re
 import sys
 
 from qrec.config import write_cache
-from qrec.errors import NoSuchExecutor, WrongUsage
+from qrec.errors import BrokenPlugin, NoSuchExecutor, WrongUsage
 from qrec.task import Record
 
 TYPE_CHECKING = False
@@ -79,7 +79,10 @@ class Registry:
                 try:
                     made = load_value(plugin.value)
                     yield plugin.copy(pattern=re.compile(getattr(made, "pattern", "") or "").pattern)
-                except Exception as error:  # whatever a stranger's module does must not stop anybody's work
+                except (
+                    Exception,
+                    SystemExit,
+                ) as error:  # whatever a stranger's module does must not stop anybody's work
                     self.complaints.append(f"plug-in {plugin.name} ({plugin.origin}) is left out: {error!r}")
 
     def named(self, group: str, name: str) -> Plugin | None:
@@ -102,8 +105,15 @@ class Registry:
         plugin = self.named(EXECUTORS, name)
         if plugin is None:
             raise NoSuchExecutor(name, self.names(EXECUTORS))
-        loaded: type[Executor] = load_value(plugin.value)
+        loaded: type[Executor] = self.load(plugin)
         return loaded
+
+    def load(self, plugin: Plugin) -> Any:
+        """The plug-in's class, or a BrokenPlugin that names it."""
+        try:
+            return load_value(plugin.value)
+        except (Exception, SystemExit) as error:
+            raise BrokenPlugin(f"plug-in {plugin.name} ({plugin.origin}) cannot be loaded: {error!r}") from error
 
     def store(self, home: str, choice: str) -> Store:
         """The store that a name (`sqlite`) or a URL (`filesystem:/some/folder`) asks for."""
@@ -112,7 +122,7 @@ class Registry:
         if plugin is None or (colon and not location):
             known = ", ".join(self.names(STORES))
             raise WrongUsage(f"no store is called {choice!r}; there are: {known}, or NAME:PATH for one elsewhere")
-        made: Store = load_value(plugin.value)(home, os.path.abspath(location.removeprefix("//")) if location else None)
+        made: Store = self.load(plugin)(home, os.path.abspath(location.removeprefix("//")) if location else None)
         return made
 
 

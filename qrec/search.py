@@ -5,18 +5,20 @@ Every store compares the same way; an index only narrows down what has to be com
 
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import islice
 
 from qrec.output import STREAMS, text
 from qrec.task import Record, Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from qrec.output import Output
 
-GAP = "\n\0\n"  #: stands for the middle of a large stream that was not read
+BLOCK = 4 << 20  #: bytes of a large stream searched at a time
+OVERLAP = 4096  #: bytes of a line without end that are searched twice
+GAP = "\n\0 ... \0\n"  #: stands for the middle of a large stream that was not read
 PIECE = 3  #: characters an index can look up
 ENDS = 1 << 20  #: bytes at either end of a large stream that are searched without `--deep`
 SHORT_SCAN = 10_000  #: how many of the newest tasks are searched for words shorter than a piece
@@ -43,23 +45,101 @@ def fold(words: str) -> str:
     return words.casefold().replace("\0", " ")
 
 
-def fields(task: Task, output: Output, deep: bool = False) -> dict[str, str]:
-    """Every text of a task that is searched, by its place."""
+class Text:
+    """One searched text of a task: its command, its note, or a stream as far as it is searched."""
+
+    def __init__(self, where: str, body: str) -> None:
+        self.where = where
+        self.body = body
+
+    def held(self, words: Sequence[str]) -> set[str]:
+        """Which of the folded words are in it."""
+        folded = fold(self.body)
+        return {word for word in words if word in folded}
+
+    def lines(self, word: str) -> Iterator[Match]:
+        """The lines that hold the folded word, or in which it begins."""
+        lines, folded = self.body.split("\n"), fold(self.body)
+        gap = self.body.find(GAP)
+        counted = len(lines) if gap < 0 else self.body.count("\n", 0, gap) + 1
+        row, start, found = 0, 0, folded.find(word)
+        while found >= 0:
+            row += folded.count("\n", start, found)
+            yield Match(where=self.where, line=row + 1 if row < counted else 0, text=lines[row])
+            start = folded.find("\n", found)
+            found = folded.find(word, start) if start >= 0 else -1
+
+
+class Deep:
+    """A large stream, searched from its first byte to its last, a block at a time; the same verbs as `Text`."""
+
+    def __init__(self, where: str, output: Output) -> None:
+        self.where = where
+        self.output = output
+
+    def held(self, words: Sequence[str]) -> set[str]:
+        """Which of the folded words are in it."""
+        found: set[str] = set()
+        for _, block in self.blocks():
+            folded = folded_block(block)
+            found |= {word for word in words if word not in found and word in folded}
+            if len(found) == len(words):
+                break
+        return found
+
+    def lines(self, word: str) -> Iterator[Match]:
+        """The lines that hold the folded word."""
+        for number, block in self.blocks():
+            if word in folded_block(block):
+                for line in Text(self.where, text(block)).lines(word):
+                    yield line.copy(line=line.line + number)
+
+    def blocks(self) -> Iterator[tuple[int, bytes]]:
+        """The stream in blocks that end with a line, each with the number of lines before it."""
+        number, start, size = 0, 0, self.output.size(self.where)
+        while start < size:
+            block = self.output.read(self.where, start, BLOCK)
+            whole = block[: block.rfind(b"\n") + 1] if start + len(block) < size else block
+            if whole:
+                yield number, whole
+                number += whole.count(b"\n")
+                start += len(whole)
+            elif block:  # a line longer than a block: the next one begins a little earlier, not to cut a word in two
+                yield number, block
+                start += len(block) - OVERLAP
+            else:
+                return
+
+
+def folded_block(block: bytes) -> str:
+    """A block as it is compared; most are ASCII, which folds several times as quickly."""
+    if block.isascii():
+        return block.lower().replace(b"\0", b" ").decode("ascii")
+    return fold(text(block))
+
+
+def places(task: Task, output: Output, deep: bool = False) -> list[Text | Deep]:
+    """Everything of a task that is searched."""
     spoken = {"command": task.command, "message": task.message, "tags": "\n".join(task.tags)}
-    return {**spoken, **{stream: searched(output, stream, deep) for stream in STREAMS}}
+    large = [stream for stream in STREAMS if deep and output.size(stream) > 2 * ENDS]
+    return [
+        *(Text(where, body) for where, body in spoken.items()),
+        *(Deep(stream, output) if stream in large else Text(stream, searched(output, stream)) for stream in STREAMS),
+    ]
 
 
-def searched(output: Output, stream: str, deep: bool) -> str:
+def searched(output: Output, stream: str) -> str:
     """The part of a stream that is searched: all of it, or its two ends."""
     size = output.size(stream)
-    if deep or size <= 2 * ENDS:
+    if size <= 2 * ENDS:
         return text(output.read(stream))
     return text(output.read(stream, 0, ENDS)) + GAP + text(output.read(stream, size - ENDS, ENDS))
 
 
-def document(places: dict[str, str]) -> str:
+def document(task: Task, output: Output) -> str:
     """What an index is given of a task."""
-    return fold("\n".join(places.values()))
+    bodies = (place.body for place in places(task, output) if isinstance(place, Text))
+    return fold("\n".join(bodies))
 
 
 def pieces(word: str, limit: int = 32) -> list[str]:
@@ -69,27 +149,20 @@ def pieces(word: str, limit: int = 32) -> list[str]:
     return every[::step]
 
 
-def matches(places: dict[str, str], words: Sequence[str]) -> tuple[Match, ...]:
-    """Where the folded words are, or nothing unless each of them is somewhere."""
-    folded = {where: fold(body) for where, body in places.items()}
-    if not all(any(word in body for body in folded.values()) for word in words):
+def matches(task: Task, output: Output, words: Sequence[str], deep: bool = False) -> tuple[Match, ...]:
+    """Where the folded words are, the first few lines for each word and place; nothing unless each is somewhere."""
+    held = [(place, place.held(words)) for place in places(task, output, deep)]
+    if set(words) - set().union(*(some for _, some in held)):
         return ()
-    found = [match for where in places for match in matching_lines(where, places[where], words)]
-    return tuple(found) or (Match(where="command", line=1, text=places["command"]),)
+    lines = (islice(place.lines(word), SHOWN_LINES) for place, some in held for word in words if word in some)
+    return tuple({(match.where, match.line, match.text): match for match in in_order(lines)}.values())
 
 
-def matching_lines(where: str, body: str, words: Sequence[str]) -> Iterator[Match]:
-    """The first few lines of a text that hold any of the words."""
-    head, _, tail = body.partition(GAP)
-    numbered = chain(enumerate(head.split("\n"), 1), ((0, line) for line in tail.split("\n")))
-    found = (Match(where=where, line=number, text=line) for number, line in numbered if holds_any(line, words))
-    return islice(found, SHOWN_LINES)
-
-
-def holds_any(line: str, words: Sequence[str]) -> bool:
-    """Whether any of the folded words is in the line."""
-    folded = fold(line)
-    return any(word in folded for word in words)
+def in_order(lines: Iterable[Iterable[Match]]) -> list[Match]:
+    """Matches by place and line; the lines of an end that nobody counted come last."""
+    order = ("command", "message", "tags", *STREAMS)
+    every = [match for some in lines for match in some]
+    return sorted(every, key=lambda match: (order.index(match.where), match.line or float("inf")))
 
 
 def marked(line: str, words: Sequence[str]) -> list[tuple[int, int]]:

@@ -52,7 +52,8 @@ class Record:
         return self.asdict() == other.asdict()
 
     def __hash__(self) -> int:
-        return hash(tuple(map(str, self.asdict().values())))
+        """Of the fields that cannot change inside."""
+        return hash(tuple(value for value in self.asdict().values() if not isinstance(value, (dict, list))))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.__dict__.items())})"
@@ -113,29 +114,29 @@ class Task(Record):
     """
 
     uid: str  #: `<executor>-<uuid4>`
-    executor: str
+    executor: str  #: where it runs
     argv: tuple[str, ...]  #: the words exactly; never split from text again
     number: int = 0  #: 1, 2, 3 ..., given by the store, never reused
     turn: int = 0  #: grows each time a person starts a task; the newest is the one meant where none is named
-    message: str = ""
-    tags: tuple[str, ...] = ()
-    pwd: str = ""
-    user: str = ""
-    host: str = ""
-    status: Status = Status.RUNNING
-    attempt: int = 1
-    pid: int | None = None
+    message: str = ""  #: its note
+    tags: tuple[str, ...] = ()  #: in the order they were given
+    pwd: str = ""  #: the folder it runs in
+    user: str = ""  #: who ran it
+    host: str = ""  #: the machine it ran on
+    status: Status = Status.RUNNING  #: how it stands
+    attempt: int = 1  #: how often it has been started
+    pid: int | None = None  #: the process, on its host
     returncode: int | None = None  #: as a shell tells it: 128+n for a death by signal n
     signal: int | None = None  #: the signal that ended it, which tells signal 9 from `exit 137`
     created: str = ""  #: times are ISO 8601 in UTC with microseconds
-    started: str | None = None
-    ended: str | None = None
+    started: str | None = None  #: when the attempt began
+    ended: str | None = None  #: when the attempt ended
     usage: Mapping[str, Any] = {}  #: `cpu` in seconds, `memory` (peak of the largest process) in bytes
     facts: Mapping[str, Any] = {}  #: what surrounded the command
-    queue: str | None = None
+    queue: str | None = None  #: the queue it was put into
     name: str | None = None  #: the job's name in its queue
     after: tuple[str, ...] = ()  #: uids it depends on
-    priority: int = 0
+    priority: int = 0  #: the higher, the sooner, among the ready ones of its queue
     wish: str | None = None  #: `cancel`, once somebody asked for it
     data: Mapping[str, Any] = {}  #: the executor's own notes
 
@@ -187,11 +188,11 @@ SUMMARY: tuple[str, ...] = tuple(
 class Event(Record):
     """One change of one task, numbered in the order it was written."""
 
-    sequence: int
-    uid: str
-    number: int
+    sequence: int  #: 1, 2, 3 ...
+    uid: str  #: the task's
+    number: int  #: the task's
     kind: str  #: `added`, `status`, `note`, `tags`, `data`, `removed` ...
-    at: str
+    at: str  #: when
 
 
 class Kept(Record):

@@ -64,6 +64,15 @@ def duration(value: float | None) -> str:
     return f"{whole} s"
 
 
+def size_in_bytes(words: str) -> int:
+    """A size: `500M`, `2G`, `1.5 GB`, `1024`; powers of a thousand, or of 1024 for `Ki`, `Mi`, `Gi`."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", words, re.IGNORECASE)
+    if match is None:
+        raise WrongUsage(f"{words!r} is no size; write 500M, 2G or 1.5Gi")
+    number, unit, binary = match.groups()
+    return round(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))
+
+
 def size(value: float) -> str:
     """Bytes for people, in powers of a thousand: `310 MB`, `1.2 GB`."""
     step = 0

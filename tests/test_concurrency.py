@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import sqlite3
 import subprocess
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from qrec import Qrec
@@ -225,3 +227,21 @@ def test_8_a_recorder_that_is_killed_while_the_store_is_held(qrec, start, home, 
 
 def qrec_left(home: Path) -> list[Path]:
     return list((home / "attempts").rglob("stdout"))
+
+
+@pytest.mark.usefixtures("warm")
+@local_stores
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_8_a_signal_between_the_commands_end_and_its_record(qrec, start, home, store, number):
+    """Ctrl-C pressed once more, or a machine that goes down: the code is known by now, and must come to the record."""
+    process = start("-q", "run", "sh", "-c", "read word; exit 4", stdin=subprocess.PIPE)
+    wait_until(lambda: running(qrec))
+    pid = running(qrec)["pid"]
+    with held(home, store):
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        wait_until(lambda: not psutil.pid_exists(pid))
+        process.send_signal(number)
+        process.communicate()
+    task = qrec("ls", "--json").json[-1]
+    assert (task["status"], task["returncode"]) == ("failed", 4)

@@ -72,7 +72,8 @@ def measured(tmp_path, home) -> Callable[..., Measured]:
             digest.update(block)
         process.stdout.close()
         assert process.wait() == 0
-        return Measured(*json.loads(figures.read_text()), size, digest.hexdigest())
+        code, cpu, memory = json.loads(figures.read_text())
+        return Measured(code, cpu, memory, size, digest.hexdigest())
 
     return measured
 

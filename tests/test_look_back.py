@@ -307,8 +307,8 @@ def test_an_empty_store(kind, home):
     assert call("search", "word", "--json").json == []
     for verb in ("get", "log", "rerun", "cancel"):
         assert one_line(call(verb)) == "nothing is recorded yet; `qrec run COMMAND` makes the first record"
-    for verb in (["get", "1"], ["log", "1"], ["note", "1", "x"], ["tag", "1", "x"], ["clear", "1", "-y"]):
-        assert one_line(call(*verb)) == "no task is called '1'; `qrec ls` lists what there is"
+    for words in ("get 1", "log 1", "note 1 x", "tag 1 x", "clear 1 -y"):
+        assert one_line(call(*words.split())) == "no task is called '1'; `qrec ls` lists what there is"
     assert not (home / "qrec.db").exists(), "looking makes nothing"
 
 

@@ -416,22 +416,20 @@ def test_one_that_never_stops_talking_does_not_hold_us():
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_what_was_closed_for_qrec_is_closed_for_the_command(home, tmp_path, closed):
     """And nothing of qrec's, the database least of all, gets that number."""
-    show = f"ls /proc/self/fd >{tmp_path}/open; echo out; echo err >&2; exit 3"
-    line = f"{sys.executable} -m qrec -q run sh -c '{show}' {closed}"
+    line = f"{sys.executable} -m qrec run sh -c 'echo out; echo err >&2; exit 3' {closed}"
     done = subprocess.run(["sh", "-c", line], capture_output=True, stdin=subprocess.DEVNULL, cwd=tmp_path)
     assert done.returncode == 3
-    has = {number: text not in closed.split() for number, text in ((0, "<&-"), (1, ">&-"), (2, "2>&-"))}
-    found = (tmp_path / "open").read_text().split()
-    # sh has opened the file as 1, and ls the folder as the lowest that is free
-    assert ("0" in found) >= has[0]
-    assert done.stdout == (b"out\n" if has[1] else b"")
-    if has[2]:
-        assert b"err\n" in done.stderr
-    listed = subprocess.run([sys.executable, "-m", "qrec", "ls", "--json"], capture_output=True, check=True)
-    (task,) = json.loads(listed.stdout)
-    assert task["returncode"] == 3
-    for path in home.rglob("qrec.db*"):
-        assert b"out\n" not in path.read_bytes()[:3]
+    out = b"" if ">&-" in closed.split() else b"out\n"
+    assert done.stdout == out
+    assert (b"err\n" in done.stderr) == (b"[returncode: 3]" in done.stderr) == ("2>&-" not in closed)
+    # what qrec and the command say to nobody is nowhere, and what they say to somebody is where it belongs
+    for path in home.rglob("*"):
+        assert path.is_dir() or b"[returncode:" not in path.read_bytes(), path
+    show = [sys.executable, "-m", "qrec", "get"]
+    data = json.loads(subprocess.run(show, capture_output=True, check=True, cwd=tmp_path).stdout)["data"]
+    assert (data["returncode"], data["output"]) == (3, [out.decode()] if out else [])
+    if "2>&-" not in closed:
+        assert "err\n" in data["error"]
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

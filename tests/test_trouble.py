@@ -189,10 +189,10 @@ def test_12_a_read_only_home_that_is_empty(home, disk):
 
 def test_12_there_is_no_place_for_the_home(home, disk, tmp_path):
     (tmp_path / "locked").mkdir()
-    disk = disk(READ_ONLY, tmp_path / "locked")
+    mounted: Disk = disk(READ_ONLY, tmp_path / "locked")
 
     def elsewhere(*words: str, **options: Any) -> Result:
-        return disk.qrec("--home", str(tmp_path / "locked" / "new"), *words, **options)
+        return mounted.qrec("--home", str(tmp_path / "locked" / "new"), *words, **options)
 
     still_runs(elsewhere)
     one_clear_line(elsewhere, VERBS)

@@ -18,10 +18,10 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     """Do what the words say and exit."""
     words = sys.argv[1:] if words is None else words
     try:
-        options, command = read_run(words)
+        plain = read_run(words)
     except NotPlain:
-        leave(run_click(words))
-    leave(guarded(lambda: run_plain(options, command), bool(options["debug"])))
+        plain = None
+    leave(run_click(words) if plain is None else guarded(lambda: run_plain(*plain), bool(plain[0]["debug"])))
 
 
 def run_plain(options: dict[str, object], command: list[str]) -> int:
@@ -64,10 +64,13 @@ def unforeseen(error: Exception) -> int:
     if isinstance(error, click.Abort):
         say("nothing was done")
         return 1
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.ctx.get_help(), err=True)
+        return error.exit_code
     if isinstance(error, click.ClickException):
         words = error.format_message().replace("\n", " ")
         hint = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "qrec"
-        say(f"{words.rstrip('.')}; `{hint} --help` tells more" if isinstance(error, click.UsageError) else words)
+        say(f"{words.rstrip('.?')}; `{hint} --help` tells more" if isinstance(error, click.UsageError) else words)
         return error.exit_code
     say(f"{type(error).__name__}: {error} (an error of qrec's own; --debug shows where)")
     return 1

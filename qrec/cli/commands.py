@@ -13,7 +13,7 @@ import click
 from qrec import __version__
 from qrec.cli import say
 from qrec.cli.words import ALWAYS, CWD, JSON, MESSAGE, QUIET, RUN, TIMEOUT, YES, Flag, merge
-from qrec.errors import Refused, WrongUsage
+from qrec.errors import BrokenPlugin, NoSuchAction, NoSuchTask, QrecError, Refused, WrongUsage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,12 +30,37 @@ if TYPE_CHECKING:
 TASK_HELP = "TASK is a number, a uid or the beginning of one; without it, the task you last started."
 
 
+def completes(kind: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """What a shell offers for a word of this kind; looked up when somebody presses Tab."""
+
+    def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+        from qrec.cli.completion import offer
+
+        return offer(kind, context, incomplete)
+
+    return offer
+
+
+#: Options whose values a shell can offer.
+COMPLETED = {"home": "dir", "store": "store", "cwd": "dir", "tag": "tag", "executor": "executor"}
+
+
 class Verbs(click.Group):
     """The verbs in the order in which a newcomer needs them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of definition."""
         return list(self.commands)
+
+
+class ExecVerb(click.Command):
+    """A verb whose `--help` belongs to the action, if one is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the help option only where it stands alone."""
+        if any(not word.startswith("-") for word in args):
+            ctx.help_option_names = []
+        return super().parse_args(ctx, args)
 
 
 def options(*flags: Flag) -> Callable[[Function], Function]:
@@ -45,6 +70,8 @@ def options(*flags: Flag) -> Callable[[Function], Function]:
         for flag in reversed(flags):
             settings: dict[str, Any] = {"help": flag.help}
             settings |= {"metavar": flag.metavar, "multiple": flag.many} if flag.metavar else {"is_flag": True}
+            if flag.key in COMPLETED:
+                settings["shell_complete"] = completes(COMPLETED[flag.key])
             function = click.option(*flag.names, flag.key, **settings)(function)
         return function
 
@@ -72,7 +99,7 @@ def verb(example: str, *flags: Flag, **settings: Any) -> Callable[[Function], cl
     return declare
 
 
-TASK = click.argument("task", required=False)
+TASK = click.argument("task", required=False, shell_complete=completes("task"))
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -99,8 +126,9 @@ def front_door(given: dict[str, Any]) -> Qrec:
 
 
 def looking(given: dict[str, Any]) -> Qrec:
-    """The Qrec for a verb that prints: a reader that closes its pipe (`| head`) ends us quietly."""
+    """The Qrec for a verb that only prints: a reader that closes its pipe (`| head`), or Ctrl-C, ends us quietly."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     return front_door(given)
 
 
@@ -168,10 +196,16 @@ def filters(function: Function) -> Function:
     for option in reversed((
         click.option("--status", "statuses", multiple=True, type=click.Choice(names), help="With this status."),
         click.option("--failed", is_flag=True, help="That failed or were lost."),
-        click.option("-t", "--tag", "tags", multiple=True, metavar="TAG", help="With this tag."),
+        click.option("-t", "--tag", "tags", multiple=True, metavar="TAG", shell_complete=completes("tag"), help="With this tag."),
+        click.option("--host", metavar="NAME", help="Recorded on this machine."),
+        click.option("--user", metavar="NAME", help="Run by this user."),
+        click.option("--commit", metavar="HASH", help="At this git commit, or what begins so."),
+        click.option("--code", type=int, metavar="N", help="Ended with this exit code."),
+        click.option("--longer", metavar="TIME", help="Ran for 5m, 1h30m ... or longer."),
+        click.option("--mem-over", metavar="SIZE", help="Used more memory than 500M, 2G ..."),
         click.option("--since", metavar="TIME", help="Recorded since then: 2d (ago), today, 2026-11-20."),
         click.option("--until", metavar="TIME", help="Recorded before then."),
-        click.option("--cwd", metavar="DIR", help="Recorded in this folder or below it."),
+        click.option("--cwd", metavar="DIR", shell_complete=completes("dir"), help="Recorded in this folder or below it."),
         click.option("-n", "limit", type=click.IntRange(1), metavar="N", help="At most so many, the newest."),
         click.option("--all", "all_", is_flag=True, help="All of them."),
     )):  # fmt: skip
@@ -181,16 +215,19 @@ def filters(function: Function) -> Function:
 
 def query_of(
     statuses: Iterable[str], failed: bool, tags: Iterable[str], since: str | None, until: str | None, cwd: str | None,
-    executor: str | None = None,
+    longer: str | None, mem_over: str | None, executor: str | None = None, **equal: Any,
 ) -> Query:  # fmt: skip
     """The query that the filters ask for."""
     from qrec.stores.base import Query
     from qrec.task import Status
+    from qrec.units import seconds, size_in_bytes
 
     chosen = {Status(name) for name in statuses} | ({Status.FAILED, Status.LOST} if failed else set())
     return Query(
         statuses=frozenset(chosen), executor=executor, tags=frozenset(tags), since=stamp_of(since),
-        until=stamp_of(until), cwd=None if cwd is None else os.path.abspath(cwd),
+        until=stamp_of(until), cwd=None if cwd is None else os.path.realpath(cwd),
+        longer=None if longer is None else seconds(longer),
+        memory_over=None if mem_over is None else size_in_bytes(mem_over), **equal,
     )  # fmt: skip
 
 
@@ -210,7 +247,7 @@ def limit_of(limit: int | None, all_: bool) -> int | None:
 
 
 @verb("qrec ls --failed --since 2d\n  qrec ls --cwd . -n 5", JSON)
-@click.argument("executor", required=False)
+@click.argument("executor", required=False, shell_complete=completes("executor"))
 @filters
 def ls(given: dict[str, Any], executor: str | None, limit: int | None, all_: bool, **narrowed: Any) -> None:
     """List the tasks, newest last.
@@ -246,8 +283,12 @@ def left_out(door: Qrec, query: Query, tasks: Sequence[Task], limit: int | None)
 
 @verb("qrec search 'cannot allocate' --since 1w\n  qrec search make release --failed", JSON)
 @click.argument("words", nargs=-1, required=True)
+@click.option("-e", "--executor", metavar="NAME", shell_complete=completes("executor"), help="Of this executor.")
+@click.option("--deep", is_flag=True, help="Also the middle of outputs above 2 MiB, at the speed of the disk.")
 @filters
-def search(given: dict[str, Any], words: tuple[str, ...], limit: int | None, all_: bool, **narrowed: Any) -> None:
+def search(
+    given: dict[str, Any], words: tuple[str, ...], deep: bool, limit: int | None, all_: bool, **narrowed: Any
+) -> None:
     """Find tasks that hold every word, newest last.
 
     Commands, notes, tags and output are searched, whatever the case of letters; an argument with blanks is one
@@ -257,12 +298,17 @@ def search(given: dict[str, Any], words: tuple[str, ...], limit: int | None, all
     from qrec.search import PIECE, SHORT_SCAN
 
     door = looking(given)
-    hits = door.search(words, query_of(**narrowed), limit_of(limit, all_))
+    shown = limit_of(limit, all_)
+    hits = door.search(words, query_of(**narrowed), None if shown is None else shown + 1, deep)
+    more, hits = shown is not None and len(hits) > shown, hits[-shown:] if shown else hits
     if given["json"]:
         put_json([{**hit.task.summary(), "matches": [match.asdict() for match in hit.matches]} for hit in hits])
     for hit in () if given["json"] else hits:
         for line in hit_lines(hit, words):
             put(line)
+    if more and limit is None:
+        sys.stdout.flush()
+        click.echo("there are more before these; --all shows them", err=True)
     if all(len(word) < PIECE for word in words) and door.count() > SHORT_SCAN:
         say(f"words this short are looked for in the newest {SHORT_SCAN:,} tasks only")
     if not hits and not given["json"]:
@@ -281,17 +327,18 @@ def log(
     given: dict[str, Any], task: str | None, attempt: int | None, follow: bool, only: str | None, lines: int | None
 ) -> None:
     """Print what a task printed, byte for byte, both streams in their order."""
-    from qrec.output import STREAMS, last_lines, merged
+    from qrec.output import STREAMS, Frozen, last_lines, merged
 
     door = looking(given)
     found = door.get(task, attempt)
     streams = STREAMS if only is None else (only,)
-    output = door.output(found)
-    blocks = merged(output, streams) if lines is None else last_lines(output, lines, streams)
+    if follow:
+        blocks = door.follow(found, streams, lines)
+    else:
+        output = Frozen(door.output(found))
+        blocks = merged(output, streams) if lines is None else iter(last_lines(output, lines, streams))
     if given["json"]:
         print_json_log(blocks)
-    elif follow:
-        print_blocks(door.follow(found, streams))
     else:
         print_blocks(blocks)
     tell(door)
@@ -310,13 +357,14 @@ def print_json_log(blocks: Iterable[tuple[str, bytes]]) -> None:
 
     for stream, block in blocks:
         click.echo(json.dumps({"stream": stream, "text": text(block)}))
+        sys.stdout.flush()
 
 
 # Telling more
 
 
 @verb("qrec note 12 'this one used the old data'", JSON)
-@click.argument("task")
+@click.argument("task", shell_complete=completes("task"))
 @click.argument("text", nargs=-1, required=True)
 def note(given: dict[str, Any], task: str, text: tuple[str, ...]) -> None:
     """Change the note of a task."""
@@ -325,9 +373,9 @@ def note(given: dict[str, Any], task: str, text: tuple[str, ...]) -> None:
 
 
 @verb("qrec tag 12 baseline paper\n  qrec tag 12 --remove paper", JSON)
-@click.argument("task")
-@click.argument("tags", nargs=-1)
-@click.option("-r", "--remove", multiple=True, metavar="TAG", help="Take this tag away; may be given again.")
+@click.argument("task", shell_complete=completes("task"))
+@click.argument("tags", nargs=-1, shell_complete=completes("tag"))
+@click.option("-r", "--remove", multiple=True, metavar="TAG", shell_complete=completes("own tag"), help="Take this tag away; may be given again.")
 def tag(given: dict[str, Any], task: str, tags: tuple[str, ...], remove: tuple[str, ...]) -> None:
     """Give a task tags, or take some away; without any, print those it has."""
     door = looking(given)
@@ -359,53 +407,78 @@ def confirm(given: dict[str, Any], door: Qrec, task: Task) -> None:
     "qrec exec status 12\n  qrec exec 12 output\n  qrec exec shell",
     JSON,
     name="exec",
+    cls=ExecVerb,
     context_settings={"ignore_unknown_options": True},
 )
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[ACTION] [TASK]")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[ACTION] [TASK]", shell_complete=completes("exec"))
 def exec_(given: dict[str, Any], words: tuple[str, ...]) -> None:
     """Do what a task's executor offers.
 
     ACTION and TASK may come in either order.  Without an action, or with an executor's name alone, lists what can be
-    done.
+    done; `qrec exec ACTION --help` tells an action's options.
     """
-    door = looking(given)
-    first = [word for word in words if not word.startswith("-")][:2]
-    if len(first) == 1 and door.registry.named("qrec.executors", first[0]):
-        list_actions(given, door.actions(first[0]))
+    door = front_door(given)
+    offered = all_actions(door)
+    name = next((word for word in words if word in offered), None)
+    if name is None:
+        without_action(given, door, words)
     else:
-        name, reference = split_words(door, first)
-        task = door.get(reference)
-        offered = door.actions(task.executor)
-        if name is None:
-            list_actions(given, offered)
-        else:
-            rest = [word for word in words if word not in first]
-            values = action_options(offered[name], rest) if name in offered else {}
-            present(given, door.act(task.uid, name, **values))
+        rest = list(words)
+        rest.remove(name)
+        reference, values = read_action(offered[name], rest)
+        present(given, door.act(reference, name, **values))
     tell(door)
 
 
-def split_words(door: Qrec, words: Sequence[str]) -> tuple[str | None, str | None]:
-    """Which of at most two words is the action and which the task."""
-    if not words:
-        return None, None
-    actions = {name for executor in door.registry.names("qrec.executors") for name in door.actions(executor)}
-    if len(words) == 1:
-        return (words[0], None) if words[0] in actions else (None, words[0])
-    ordered = words if words[0] in actions or words[1] not in actions else words[::-1]
-    return ordered[0], ordered[1]
+def without_action(given: dict[str, Any], door: Qrec, words: Sequence[str]) -> None:
+    """List what an executor's tasks, or one task, offer; say so if a word is no action."""
+    if len(words) == 1 and words[0] in door.registry.names("qrec.executors"):
+        list_actions(given, door.actions(words[0]))
+    elif len(words) > 1:
+        no_such_action(door, words)
+    else:
+        list_actions(given, door.actions(door.get(words[0] if words else None).executor))
 
 
-def action_options(action: Action, words: Sequence[str]) -> dict[str, Any]:
-    """The values of an action's own options."""
-    parameters: list[click.Parameter] = []
-    for option in action.options:
+def no_such_action(door: Qrec, words: Sequence[str]) -> None:
+    """Of two words that are no action, the one that names a task is the task, and the other was meant as the action."""
+    for reference, name in (words[:2], words[1::-1]):
+        try:
+            executor = door.get(reference).executor
+        except NoSuchTask:
+            continue
+        raise NoSuchAction(name, executor, list(door.actions(executor)))
+    raise NoSuchTask(words[0])
+
+
+def all_actions(door: Qrec) -> dict[str, list[Action]]:
+    """Every executor's actions by name; what a broken plug-in would offer is not to be had."""
+    offered: dict[str, list[Action]] = {}
+    for executor in door.registry.names("qrec.executors"):
+        try:
+            actions = door.actions(executor)
+        except BrokenPlugin as error:
+            door.complaints.append(str(error))
+            continue
+        for name, action in actions.items():
+            offered.setdefault(name, []).append(action)
+    return offered
+
+
+def read_action(actions: Sequence[Action], words: list[str]) -> tuple[str | None, dict[str, Any]]:
+    """The task, and the values of the options that are given, among the words beside an action's name."""
+    options = {option.name: option for action in actions for option in action.options}
+    parameters: list[click.Parameter] = [click.Argument(["task"], required=False)]
+    for option in options.values():
         names = [f"--{option.name.replace('_', '-')}", option.name]
         kind: dict[str, Any] = {"is_flag": True} if option.kind is bool else {"type": option.kind}
-        parameters.append(click.Option(names, default=option.default, help=option.help, **kind))
-    command = click.Command(action.name, params=parameters, help=action.help)
-    with command.make_context(f"qrec exec {action.name}", list(words)) as context:
-        return context.params
+        parameters.append(click.Option(names, default=option.default, help=option.help, show_default=True, **kind))
+    command = click.Command(actions[0].name, params=parameters, help=actions[0].help)
+    with command.make_context(f"qrec exec {actions[0].name}", words) as context:
+        given = click.core.ParameterSource.COMMANDLINE
+        told = {name: value for name, value in context.params.items() if context.get_parameter_source(name) is given}
+    reference = told.pop("task", None)
+    return reference, told
 
 
 def list_actions(given: dict[str, Any], actions: dict[str, Action]) -> None:
@@ -416,6 +489,8 @@ def list_actions(given: dict[str, Any], actions: dict[str, Action]) -> None:
         put_json({name: action.help for name, action in actions.items()})
     for name, action in () if given["json"] else actions.items():
         put(f"{name:<10}  {action.help}")
+        for option in action.options:
+            put(f"{'':<10}  --{option.name.replace('_', '-')}  {option.help}".rstrip())
 
 
 def present(given: dict[str, Any], result: Any) -> None:
@@ -441,17 +516,33 @@ def present(given: dict[str, Any], result: Any) -> None:
 
 
 @verb("qrec cancel 12", JSON)
-@click.argument("tasks", nargs=-1, metavar="[TASK]...")
+@click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=completes("running"))
 def cancel(given: dict[str, Any], tasks: tuple[str, ...]) -> None:
     """End a running task: ask it first, kill it if it does not listen."""
-    door = looking(given)
+    door = front_door(given)
+    ended: list[Task] = []
+    refusals: list[QrecError] = []
     for task in tasks or (None,):
-        present(given, door.cancel(task))
+        try:
+            ended.append(door.cancel(task))
+        except QrecError as error:  # the others are to end all the same
+            refusals.append(error)
+    if given["json"] and len(tasks) > 1:
+        from qrec.cli.show import put_json
+
+        put_json([one.summary() for one in ended])
+    else:
+        for one in ended:
+            present(given, one)
     tell(door)
+    for refusal in refusals[:-1]:
+        say(str(refusal))
+    if refusals:
+        raise refusals[-1]
 
 
 @verb("qrec clear 12\n  qrec clear shell -y\n  qrec clear --all -y", YES, JSON)
-@click.argument("words", nargs=-1, metavar="[TASK|EXECUTOR]...")
+@click.argument("words", nargs=-1, metavar="[TASK|EXECUTOR]...", shell_complete=completes("clear"))
 @click.option(
     "--all", "all_", is_flag=True, help="Everything; the same as naming nothing, and needed for that with -y."
 )
@@ -468,10 +559,12 @@ def clear(given: dict[str, Any], words: tuple[str, ...], all_: bool, force: bool
     tasks = list({task.uid: task for task in found}.values())
     if not tasks:
         say("there is nothing to remove")
+        report_cleared(given, [], [])
         return
     ask_to_clear(given, tasks, everything=not words, all_=all_)
-    results = list(door.clear(tasks, force))
-    report_cleared(given, [t for t, gone in results if gone], [t for t, gone in results if not gone])
+    left = door.clear(tasks, force)
+    stayed = {task.uid for task in left}
+    report_cleared(given, [task for task in tasks if task.uid not in stayed], left)
     tell(door)
 
 
@@ -493,7 +586,7 @@ def report_cleared(given: dict[str, Any], removed: Sequence[Task], left: Sequenc
 
     if given["json"]:
         put_json({"removed": [task.uid for task in removed], "left": [task.uid for task in left]})
-    else:
+    elif removed or left:
         put(f"{len(removed)} task{'s' * (len(removed) != 1)} removed")
     for task in left:
         say(f"{task.uid} is {task.status} and was left; --force cancels it first")
@@ -530,15 +623,25 @@ def set_setting(name: str, value: str) -> None:
     settings.set(name, value)
 
 
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def wants_json(as_json: bool) -> bool:
+    """Whether JSON was asked for, before the verb or after it."""
+    return as_json or bool(click.get_current_context().find_root().params["json"])
+
+
 @config.command("get", epilog="\b\nExample:\n  qrec config get store")
-@click.argument("name")
-def config_get(name: str) -> None:
+@click.argument("name", shell_complete=completes("setting"))
+@AS_JSON
+def config_get(name: str, as_json: bool) -> None:
     """Print one setting's value in force."""
-    click.echo(shown(settings_of().get(name)))
+    value = settings_of().get(name)
+    click.echo(json.dumps(value) if wants_json(as_json) else shown(value))
 
 
 @config.command("set", epilog="\b\nExample:\n  qrec config set grace 30s")
-@click.argument("name")
+@click.argument("name", shell_complete=completes("setting"))
 @click.argument("value")
 def config_set(name: str, value: str) -> None:
     """Write a setting into the config file."""
@@ -546,14 +649,14 @@ def config_set(name: str, value: str) -> None:
 
 
 @config.command("list", epilog="\b\nExample:\n  qrec config list --json")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@AS_JSON
 def config_list(as_json: bool) -> None:
     """Print every setting, its value in force, and where that comes from."""
     from qrec.config import SETTINGS
 
     settings = settings_of()
     values = {setting.name: settings.get(setting.name) for setting in SETTINGS}
-    if as_json or click.get_current_context().find_root().params["json"]:
+    if wants_json(as_json):
         click.echo(json.dumps(values, indent=2))
         return
     for setting in SETTINGS:
@@ -563,11 +666,17 @@ def config_list(as_json: bool) -> None:
 
 
 @config.command("path", epilog='\b\nExample:\n  $EDITOR "$(qrec config path)"')
-def config_path() -> None:
+@AS_JSON
+def config_path(as_json: bool) -> None:
     """Print where the config file is, or would be."""
-    click.echo(settings_of().path)
+    path = settings_of().path
+    click.echo(json.dumps(path) if wants_json(as_json) else path)
 
 
 def shown(value: Any) -> str:
     """A setting's value as it is written."""
     return str(value).lower() if isinstance(value, bool) else f"{value:g}s" if isinstance(value, float) else str(value)
+
+
+# The verbs of other files are known once they are imported.
+from qrec.cli import doors as doors  # noqa: E402

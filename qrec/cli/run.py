@@ -51,13 +51,14 @@ def time_limit(words: str | None) -> float | None:
 
 def conclude(qrec: Qrec, task: Task, options: Mapping[str, Any]) -> int:
     """Say how it went and what could not be recorded, and end as the command did."""
+    quiet = options["quiet"] or qrec.setting("quiet")
     for complaint in qrec.complaints[:1]:
         say(complaint)
     if options["json"]:
         import json
 
         write(json.dumps(task.summary(), ensure_ascii=False))
-    elif not options["quiet"] and not qrec.setting("quiet"):
+    elif not quiet:
         write(closing_line(task))
     if "interrupted" in task.data:
         from qrec.process import die_of

@@ -138,9 +138,9 @@ def hit_lines(hit: Hit, words: Sequence[str]) -> Iterator[str]:
     room = columns()
     left = None if room is None else max(10, room - width(head) - len(f"{task.status.value}{code}") - 2)
     folded = [fold(word) for word in words if word]
-    command = printable(task.command)
+    command, spans = shown(task.command, marked(task.command, folded))
     whole = cut(command, left) == command
-    yield f"{paint(head, DIM)}{status}  {with_marks(command, marked(command, folded)) if whole else cut(command, left)}"
+    yield f"{paint(head, DIM)}{status}  {with_marks(command, spans) if whole else cut(command, left)}"
     for match in hit.matches:
         if not (whole and match.where == "command"):  # then its matches are marked above
             yield "    " + match_line(match, folded, None if room is None else room - 4)
@@ -149,27 +149,37 @@ def hit_lines(hit: Hit, words: Sequence[str]) -> Iterator[str]:
 def match_line(match: Match, words: Sequence[str], room: int | None) -> str:
     """A matching line with its place, its matches marked."""
     place = match.where if match.where in ("command", "message", "tags") else f"{match.where}:{match.line or 'end'}"
-    line, spans = around(match.text, marked(match.text, words), (room or AROUND + len(place) + 2) - len(place) - 2)
+    line, spans = shown(match.text, marked(match.text, words))
+    line, spans = around(line, spans, (room or AROUND + len(place) + 2) - len(place) - 2)
     return f"{paint(place, DIM)}: {with_marks(line, spans)}"
+
+
+def shown(line: str, spans: Sequence[tuple[int, int]]) -> tuple[str, list[tuple[int, int]]]:
+    """A line made printable, and where its matches are then."""
+    places = [0]
+    for character in line:
+        places.append(places[-1] + len(printable(character)))
+    return printable(line), [(places[start], places[end]) for start, end in spans]
 
 
 def around(line: str, spans: Sequence[tuple[int, int]], room: int) -> tuple[str, list[tuple[int, int]]]:
     """The part of a line around its first match that fits, and the matches in it."""
-    if width(line) <= room or not spans:
+    if width(line) <= room:
         return line, list(spans)
-    room = max(20, room - 2)
-    start = max(0, min(spans[0][0] - room // 3, len(line) - room))
-    part = line[start : start + room]
-    ahead, behind = "…" * (start > 0), "…" * (start + room < len(line))
-    shift = len(ahead) - start
-    moved = [(max(a, start) + shift, min(b, start + room) + shift) for a, b in spans if b > start and a < start + room]
-    return ahead + part + behind, moved
+    if not spans:
+        return cut(line, room), []
+    start = max(0, spans[0][0] - room // 3)
+    ahead = "…" * (start > 0)
+    part = ahead + line[start:]
+    part = cut(part, room)
+    shift, end = len(ahead) - start, len(part) - part.endswith("…")
+    return part, [(max(a + shift, len(ahead)), min(b + shift, end)) for a, b in spans if b > start and a + shift < end]
 
 
 def with_marks(line: str, spans: Iterable[tuple[int, int]]) -> str:
-    """The line with its matches in colour."""
+    """The printable line with its matches in colour."""
     done, position = "", 0
     for start, end in spans:
-        done += printable(line[position:start]) + paint(printable(line[start:end]), MARK)
+        done += line[position:start] + paint(line[start:end], MARK)
         position = end
-    return done + printable(line[position:])
+    return done + line[position:]

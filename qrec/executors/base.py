@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qrec.errors import NoSuchAction, Refused
+from qrec.errors import NoSuchAction, Refused, WrongUsage
 from qrec.task import Record, Status, Task
 
 TYPE_CHECKING = False
@@ -32,6 +32,13 @@ class Action(Record):
     options: tuple[Option, ...] = ()
     when: frozenset[Status] = frozenset(Status)  #: the statuses in which it makes sense
     method: str = ""
+
+    def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Every option's value: the given one, or its default."""
+        known = {option.name: option.default for option in self.options}
+        if unknown := given.keys() - known.keys():
+            raise WrongUsage(f"{self.name} takes no {', '.join(sorted(unknown))} here")
+        return {**known, **given}
 
     def check(self, task: Task) -> None:
         """Refuse the action if the task's status rules it out."""
@@ -106,4 +113,4 @@ class Executor:
         if name not in every:
             raise NoSuchAction(name, self.name, list(every))
         every[name].check(task)
-        return getattr(self, every[name].method)(task, **options)
+        return getattr(self, every[name].method)(task, **every[name].values(options))

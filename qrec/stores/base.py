@@ -162,6 +162,10 @@ class Store(abc.ABC):
         """The task of this number, or NoSuchTask."""
 
     @abc.abstractmethod
+    def highest_number(self) -> int:
+        """The highest number that was ever given; 0 in a new store."""
+
+    @abc.abstractmethod
     def latest(self) -> Task:
         """The task with the highest positive turn, else the highest number; NoSuchTask in an empty store."""
 
@@ -236,11 +240,8 @@ class Store(abc.ABC):
         """
         if reference is None:
             return self.latest()
-        if reference.isascii() and reference.isdigit() and len(reference) < 8:
-            try:
-                return self.numbered(int(reference))
-            except NoSuchTask:
-                pass  # eight hexadecimal digits of a uid may all be decimal, and so may the first three
+        if reference.isascii() and reference.isdecimal() and int(reference[:20]) <= self.highest_number():
+            return self.numbered(int(reference))  # or nothing: the number of a removed task never means another
         uids = self.starting_with(reference) if reference else ()
         if not uids:
             raise NoSuchTask(reference)

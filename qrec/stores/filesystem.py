@@ -195,6 +195,14 @@ class FilesystemStore(Store):
                 return document.task
         raise NoSuchTask(str(number))
 
+    def highest_number(self) -> int:
+        """As the counters tell; without them, the highest in use."""
+        self._check_schema()
+        counters = read_counters(read_whole(self._path("lock")))
+        if counters is None:
+            self._learn(anew=True)
+        return counters.number if counters else self._highest
+
     def latest(self) -> Task:
         """The task with the highest turn.
 

@@ -271,6 +271,11 @@ class SqliteStore(Store):
             return task_of(row)
         raise NoSuchTask(reference)
 
+    def highest_number(self) -> int:
+        """See Store."""
+        row = next(self.query("SELECT seq FROM sqlite_sequence WHERE name = 'tasks'"), (0,))
+        return int(row[0])
+
     def latest(self) -> Task:
         """See Store."""
         order = "ORDER BY turn DESC, number DESC"
@@ -297,6 +302,10 @@ class SqliteStore(Store):
 
     def newest_first(self, query: Query) -> Iterator[Task]:
         """See Store."""
+        if len(query.statuses) > 1 and Status.COMPLETE not in query.statuses:
+            # For one status its index tells the order too; of several, SQLite would sort all there are.
+            each = [self.newest_first(query.copy(statuses=frozenset({status}))) for status in query.statuses]
+            return newest(each)
         condition, values = where(query)
         return self.tasks(f"SELECT {', '.join(COLUMNS)} FROM tasks WHERE {condition} ORDER BY number DESC", values)
 
@@ -332,8 +341,6 @@ class SqliteStore(Store):
 
     def candidates(self, words: Sequence[str], query: Query) -> Iterator[Task]:
         """See Store.  The index answers for what it holds; what is not in it yet is all handed out."""
-        import heapq
-
         if not words:
             return self.newest_first(query)
         self.catch_up()
@@ -347,7 +354,7 @@ class SqliteStore(Store):
         others = self.tasks(
             f"SELECT {columns} FROM tasks WHERE indexed = 0 AND {condition} ORDER BY number DESC", values
         )
-        return heapq.merge(found, others, key=lambda task: task.number, reverse=True)
+        return newest([found, others])
 
     def catch_up(self, limit: int = INDEXED_AT_ONCE) -> int:
         """Take ended tasks into the search index, newest first and as many as a moment allows; return how many.
@@ -371,6 +378,13 @@ class SqliteStore(Store):
             return 0  # then they are compared one by one
         finally:
             self.patience = patience
+
+
+def newest(streams: Sequence[Iterator[Task]]) -> Iterator[Task]:
+    """Several streams of tasks, newest first, as one."""
+    import heapq
+
+    return heapq.merge(*streams, key=lambda task: task.number, reverse=True)
 
 
 # Opening and making
@@ -575,8 +589,7 @@ def uids_among(uids: Sequence[str]) -> tuple[str, Sequence[str]]:
 
 def add_rows(db: sqlite3.Connection, bundles: Sequence[Bundle]) -> None:
     """Insert whole tasks, table by table: several times as quick as task by task."""
-    highest = db.execute("SELECT max(seq) FROM (SELECT seq FROM sqlite_sequence WHERE name = 'tasks' UNION SELECT 0)")
-    number = highest.fetchone()[0]
+    (number,) = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'").fetchone()
     rows: dict[str, list[dict[str, Any]]] = {"tasks": [], "outputs": [], "attempts": [], "events": []}
     indexed = []
     now = timestamp()
@@ -605,11 +618,11 @@ def add_rows(db: sqlite3.Connection, bundles: Sequence[Bundle]) -> None:
 def text_at_once(task: Task, kept: Kept | None) -> str | None:
     """What the index is given of a task that comes with its output; None if that is still growing, or in files."""
     from qrec.output import InStore
-    from qrec.search import document, fields
+    from qrec.search import document
 
     if not task.status.is_final or kept is None:
         return None
-    return storable(document(fields(task, InStore(kept))))
+    return storable(document(task, InStore(kept)))
 
 
 def set_aside(db: sqlite3.Connection, task: Task) -> None:
@@ -696,7 +709,7 @@ def match_expression(words: Sequence[str]) -> str:
     """What the index is asked: every three-character piece of every word."""
     from qrec.search import pieces
 
-    every = dict.fromkeys(piece for word in words for piece in pieces(word))
+    every = dict.fromkeys(piece for word in words for piece in pieces(storable(word)))
     return " AND ".join('"' + piece.replace('"', '""') + '"' for piece in every)
 
 
@@ -724,9 +737,9 @@ def unindex(store: SqliteStore, db: sqlite3.Connection, task: Task) -> None:
 
 def indexed_text(store: SqliteStore, task: Task) -> str:
     """What the index is given of a task."""
-    from qrec.search import document, fields
+    from qrec.search import document
 
-    return storable(document(fields(task, store.output(task))))
+    return storable(document(task, store.output(task)))
 
 
 def storable(text: str) -> str:

@@ -1,0 +1,78 @@
+"""From store to store: every task whole, with its number where that is free."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from qrec.doors.intake import BATCH, BATCH_BYTES
+from qrec.errors import NoSuchTask, StoreUnwritable
+from qrec.output import attempt_folder, make_private
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from qrec.stores.base import Bundle, Query, Store
+    from qrec.task import Task
+
+
+def oldest_first(store: Store, query: Query) -> Iterator[Task]:
+    """The tasks that match by ascending number, so that numbers can be kept; only their uids are held in memory."""
+    uids = [task.uid for task in store.newest_first(query)]
+    while uids:
+        try:
+            yield store.get(uids.pop())
+        except NoSuchTask:
+            pass  # removed meanwhile
+
+
+def carry(source: Store, target: Store, tasks: Iterable[Task]) -> Iterator[tuple[int, int]]:
+    """Copy tasks with all the store has of them; produce for each batch how many it was, and how many were new.
+
+    The files of large outputs are in the home, and are copied where the other store has another home.
+    """
+    for batch in batches(source, tasks):
+        if not os.path.realpath(source.home) == os.path.realpath(target.home):
+            for bundle in batch:
+                carry_files(source.home, target, bundle)
+        yield len(batch), target.add_all(batch)
+
+
+def batches(store: Store, tasks: Iterable[Task]) -> Iterator[list[Bundle]]:
+    """The bundles of tasks, as many at once as are good for speed and memory."""
+    batch: list[Bundle] = []
+    size = 0
+    for task in tasks:
+        bundle = store.bundle(task)
+        batch.append(bundle)
+        size += sum(len(kept.stdout) + len(kept.stderr) for kept in bundle.kept.values())
+        if len(batch) >= BATCH or size > BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def carry_files(home: str, target: Store, bundle: Bundle) -> None:
+    """Copy the outputs that are in files, unless the other store knows the task: then its files are its own."""
+    try:
+        target.get(bundle.task.uid)
+        return
+    except NoSuchTask:
+        pass
+    for attempt in (*bundle.attempts, bundle.task):
+        if attempt.attempt not in bundle.kept:
+            copy_folder(*(attempt_folder(top, attempt.uid, attempt.attempt) for top in (home, target.home)))
+
+
+def copy_folder(source: str, target: str) -> None:
+    """Copy the files of an attempt, if it has any."""
+    try:
+        if os.path.isdir(source):
+            make_private(target)
+            for name in os.listdir(source):
+                shutil.copyfile(os.path.join(source, name), os.path.join(target, name))
+                os.chmod(os.path.join(target, name), 0o600)
+    except OSError as error:
+        raise StoreUnwritable(f"{target}: {error.strerror or error}") from error

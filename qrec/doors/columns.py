@@ -1,0 +1,59 @@
+"""Tasks as rows of chosen columns, and rows as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from itertools import chain
+
+from qrec.errors import WrongUsage
+from qrec.task import SUMMARY
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any
+
+    from qrec.task import Task
+
+#: What a row can hold: the keys of `ls --json`, and what its `usage` holds that people ask for.
+COLUMNS = (*SUMMARY, "cpu", "memory")
+
+
+def named_columns(words: str) -> tuple[str, ...]:
+    """The columns that a list with commas names, or WrongUsage."""
+    names = tuple(name.strip() for name in words.split(",") if name.strip())
+    if unknown := [name for name in names if name not in COLUMNS]:
+        raise WrongUsage(f"no column is called {unknown[0]!r}; there are: {', '.join(COLUMNS)}")
+    if not names:
+        raise WrongUsage(f"name columns, with commas between them; there are: {', '.join(COLUMNS)}")
+    return names
+
+
+def row_of(task: Task, names: Sequence[str]) -> dict[str, Any]:
+    """The named columns of a task."""
+    whole = {**task.summary(), **{name: task.usage.get(name) for name in ("cpu", "memory")}}
+    return {name: whole[name] for name in names}
+
+
+def csv_lines(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
+    """Rows as CSV in UTF-8, with a line of headings."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    for row in chain([headings], rows):
+        writer.writerow(map(csv_cell, row))
+        yield buffer.getvalue().encode("utf-8", "backslashreplace")
+        buffer.seek(0)
+        buffer.truncate()
+
+
+def csv_cell(value: Any) -> str:
+    """A value as text: nothing for what is missing or empty, JSON for lists and objects."""
+    if value is None or value in ((), [], {}):
+        return ""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    if isinstance(value, (list, tuple, dict, bool)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
