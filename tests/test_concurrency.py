@@ -73,6 +73,7 @@ def all_at_once(start: Callable[..., subprocess.Popen[bytes]], qrec: Callable[..
     ran = [start("run", "echo", str(number), stdout=subprocess.DEVNULL) for number in range(count)]
     talk = [process.communicate()[1].decode() for process in ran]
     assert [process.returncode for process in ran] == [0] * count, talk
+    assert [words for words in talk if "in part" in words] == []
     tasks = [task for task in recorded(qrec) if task["uid"] not in before]
     assert sorted(int(task["argv"][1]) for task in tasks) == list(range(count))
     assert {(task["status"], task["returncode"]) for task in tasks} == {("complete", 0)}

@@ -143,6 +143,26 @@ def test_trouble_is_kept_and_raises_nothing(tmp_path):
     assert writer.sizes == {"stdout": 0, "stderr": 0}
 
 
+def test_the_folder_above_goes_while_ours_is_made(folder, monkeypatch):
+    """It is shared with other attempts, and the last of them to end removes it."""
+    other = Writer(os.path.join(os.path.dirname(folder), "shell-abother.1"))
+    write(other, "stdout", b"x")
+    other.close()
+    original = os.mkdir
+
+    def mkdir(path: str, mode: int = 0o777) -> None:
+        if path == folder:
+            remove_folder(other.folder)
+        original(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    writer = Writer(folder)
+    write(writer, "stdout", b"kept")
+    writer.close()
+    assert writer.trouble is None
+    assert Files(folder).read("stdout") == b"kept"
+
+
 def test_trouble_with_the_index_is_kept_too(folder):
     make_private(folder)
     os.symlink("/dev/full", os.path.join(folder, "timing"))

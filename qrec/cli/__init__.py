@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
+COMPLETE = "_QREC_COMPLETE"  #: set by the functions that `qrec completion` prints
+
+
 def main(words: Sequence[str] | None = None) -> NoReturn:
     """Do what the words say and exit."""
     words = sys.argv[1:] if words is None else words
+    if not words and COMPLETE in os.environ:
+        leave(run_completion(os.environ[COMPLETE]))
     try:
         plain = read_run(words)
     except NotPlain:
@@ -29,6 +34,13 @@ def run_plain(options: dict[str, object], command: list[str]) -> int:
     from qrec.cli.run import run
 
     return run(options, command)
+
+
+def run_completion(instruction: str) -> int:
+    """What a shell's completion function asks for."""
+    from qrec.cli.completion import answer
+
+    return answer(instruction)
 
 
 def run_click(words: Sequence[str]) -> int:

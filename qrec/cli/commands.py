@@ -196,7 +196,8 @@ def filters(function: Function) -> Function:
     for option in reversed((
         click.option("--status", "statuses", multiple=True, type=click.Choice(names), help="With this status."),
         click.option("--failed", is_flag=True, help="That failed or were lost."),
-        click.option("-t", "--tag", "tags", multiple=True, metavar="TAG", shell_complete=completes("tag"), help="With this tag."),
+        click.option("-t", "--tag", "tags", multiple=True, metavar="TAG", shell_complete=completes("tag"),
+                     help="With this tag."),
         click.option("--host", metavar="NAME", help="Recorded on this machine."),
         click.option("--user", metavar="NAME", help="Run by this user."),
         click.option("--commit", metavar="HASH", help="At this git commit, or what begins so."),
@@ -205,7 +206,8 @@ def filters(function: Function) -> Function:
         click.option("--mem-over", metavar="SIZE", help="Used more memory than 500M, 2G ..."),
         click.option("--since", metavar="TIME", help="Recorded since then: 2d (ago), today, 2026-11-20."),
         click.option("--until", metavar="TIME", help="Recorded before then."),
-        click.option("--cwd", metavar="DIR", shell_complete=completes("dir"), help="Recorded in this folder or below it."),
+        click.option("--cwd", metavar="DIR", shell_complete=completes("dir"),
+                     help="Recorded in this folder or below it."),
         click.option("-n", "limit", type=click.IntRange(1), metavar="N", help="At most so many, the newest."),
         click.option("--all", "all_", is_flag=True, help="All of them."),
     )):  # fmt: skip
@@ -246,25 +248,38 @@ def limit_of(limit: int | None, all_: bool) -> int | None:
     return limit if limit is not None else None if all_ else SHOWN
 
 
-@verb("qrec ls --failed --since 2d\n  qrec ls --cwd . -n 5", JSON)
+@verb("qrec ls --failed --since 2d\n  qrec ls --cwd . -n 5\n  qrec ls --columns number,memory,command", JSON)
 @click.argument("executor", required=False, shell_complete=completes("executor"))
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@click.option("--columns", "named", metavar="NAME,NAME...", shell_complete=completes("column"),
+              help="Only these: keys of --json, cpu, memory.")  # fmt: skip
 @filters
-def ls(given: dict[str, Any], executor: str | None, limit: int | None, all_: bool, **narrowed: Any) -> None:
+def ls(
+    given: dict[str, Any], executor: str | None, as_csv: bool, named: str | None, limit: int | None, all_: bool,
+    **narrowed: Any,
+) -> None:  # fmt: skip
     """List the tasks, newest last.
 
     EXECUTOR names one kind of task, `shell` say.
     """
     from qrec.cli.show import put, put_json, table
 
+    names: tuple[str, ...] = ()
+    if named is not None:
+        from qrec.doors.columns import named_columns
+
+        names = named_columns(named)
     door = looking(given)
     if executor is not None:
         door.registry.executor(executor)
     query = query_of(executor=executor, **narrowed)
     tasks = door.find(query, limit_of(limit, all_))
     if given["json"]:
-        put_json([task.summary() for task in tasks])
+        put_json([doors.columns_of(task, names) for task in tasks])
+    elif as_csv:
+        doors.put_csv(tasks, names)
     elif tasks:
-        for line in table(tasks):
+        for line in doors.task_grid(tasks, names) if names else table(tasks):
             put(line)
         left_out(door, query, tasks, limit)
     else:
@@ -375,7 +390,14 @@ def note(given: dict[str, Any], task: str, text: tuple[str, ...]) -> None:
 @verb("qrec tag 12 baseline paper\n  qrec tag 12 --remove paper", JSON)
 @click.argument("task", shell_complete=completes("task"))
 @click.argument("tags", nargs=-1, shell_complete=completes("tag"))
-@click.option("-r", "--remove", multiple=True, metavar="TAG", shell_complete=completes("own tag"), help="Take this tag away; may be given again.")
+@click.option(
+    "-r",
+    "--remove",
+    multiple=True,
+    metavar="TAG",
+    shell_complete=completes("own tag"),
+    help="Take this tag away; may be given again.",
+)
 def tag(given: dict[str, Any], task: str, tags: tuple[str, ...], remove: tuple[str, ...]) -> None:
     """Give a task tags, or take some away; without any, print those it has."""
     door = looking(given)
@@ -552,6 +574,8 @@ def clear(given: dict[str, Any], words: tuple[str, ...], all_: bool, force: bool
 
     Asks first.  Unfinished tasks are left, and named.
     """
+    from qrec.progress import track
+
     door = looking(given)
     if all_ and words:
         raise WrongUsage("name tasks or say --all, not both")
@@ -562,7 +586,7 @@ def clear(given: dict[str, Any], words: tuple[str, ...], all_: bool, force: bool
         report_cleared(given, [], [])
         return
     ask_to_clear(given, tasks, everything=not words, all_=all_)
-    left = door.clear(tasks, force)
+    left = door.clear(track(tasks, "removing", len(tasks)), force)
     stayed = {task.uid for task in left}
     report_cleared(given, [task for task in tasks if task.uid not in stayed], left)
     tell(door)

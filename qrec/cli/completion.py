@@ -8,6 +8,7 @@ from itertools import islice
 
 from click.shell_completion import CompletionItem, ShellComplete, split_arg_string
 
+from qrec.cli import COMPLETE
 from qrec.cli.show import cut, printable
 from qrec.cli.words import ALWAYS, RUN, NotPlain, read_options
 
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
     from qrec.api import Qrec
     from qrec.task import Task
 
-VARIABLE = "_QREC_COMPLETE"  #: set by the shells' functions to `bash_complete` and the like
 OFFERED = 50  #: tasks at once
 LOOKED_AT = 500  #: newest tasks whose numbers and tags are considered
 DESCRIBED = 70  #: columns of a command that a shell shows
 
-# Each function asks qrec for lines of kind, value and description.  A value of the kind `command` is the place among the
+# Each function asks qrec for lines of kind, value and description.  The value of a `command` is the place among the
 # words where another command begins, which the shell completes as it would without qrec in front.
 
 BASH = r"""# qrec's completion for bash: put this into ~/.bashrc
@@ -38,7 +38,7 @@ _qrec_completion() {
     while IFS=$'\t' read -r kind value _; do
         case $kind in
             plain)
-                printf -v value %q "$value"
+                [[ $value == *[^[:alnum:]_,./:@%+-]* ]] && printf -v value %q "$value"
                 COMPREPLY+=("$value")
                 ;;
             dir) compopt -o dirnames ;;
@@ -131,7 +131,7 @@ def answer(instruction: str) -> int:
 
     shell, _, act = instruction.partition("_")
     try:
-        reply = SCRIPTS[shell] if act == "source" else Reader(qrec, {}, "qrec", VARIABLE).complete()
+        reply = SCRIPTS[shell] if act == "source" else Reader(qrec, {}, "qrec", COMPLETE).complete()
     except Exception:
         return 1
     sys.stdout.buffer.write(reply.encode("utf-8", "replace") + b"\n")
@@ -153,7 +153,13 @@ class Reader(ShellComplete):
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
         """What fits; within the command of `run`, that is another program's business."""
         start = command_start(args, incomplete)
-        return [CompletionItem(str(start + 1), "command")] if start is not None else super().get_completions(args, incomplete)
+        if start is not None:
+            return [CompletionItem(str(start + 1), "command")]
+        name, equals, _ = incomplete.partition("=")
+        items = super().get_completions(args, incomplete)
+        if name.startswith("--") and equals:  # the shell will replace all of `--tag=x`
+            return [CompletionItem(f"{name}={item.value}", item.type, item.help) for item in items]
+        return items
 
     def format_completion(self, item: CompletionItem) -> str:
         """Kind, value and description in one line."""
@@ -252,8 +258,9 @@ def tags(door: Qrec, context: click.Context, incomplete: str) -> Iterator[Comple
 
 
 def own_tags(door: Qrec, context: click.Context, incomplete: str) -> Iterator[CompletionItem]:
-    """Tags that the task has."""
-    return fitting(door.store.resolve(context.params.get("task")).tags, incomplete)
+    """Tags that the task has, as far as click has read which one."""
+    task = context.params.get("task")
+    return tags(door, context, incomplete) if task is None else fitting(door.store.resolve(task).tags, incomplete)
 
 
 def words_of_exec(door: Qrec, context: click.Context, incomplete: str) -> Iterator[CompletionItem]:

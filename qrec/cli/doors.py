@@ -26,7 +26,7 @@ from qrec.errors import Refused, WrongUsage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Any, BinaryIO
 
     from qrec.api import Qrec
@@ -44,7 +44,9 @@ COMPLAINTS = 100  #: bad lines that are told one by one
 @verb("qrec export jsonl -o history.jsonl\n  qrec export csv --failed --since 1w\n  qrec export jsonl 12 13")
 @click.argument("form", metavar="jsonl|csv", type=click.Choice(["jsonl", "csv"]))
 @click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=completes("task"))
-@click.option("-o", "--output", metavar="FILE", shell_complete=completes("file"), help="Write to FILE, for your eyes only.")
+@click.option(
+    "-o", "--output", metavar="FILE", shell_complete=completes("file"), help="Write to FILE, for your eyes only."
+)
 @click.option("-e", "--executor", metavar="NAME", shell_complete=completes("executor"), help="Of this executor.")
 @filters
 def export(
@@ -107,6 +109,28 @@ def csv_of(tasks: Iterable[Task], names: tuple[str, ...] = ()) -> Iterator[bytes
 
     names = names or SUMMARY
     return csv_lines(names, (tuple(row_of(task, names).values()) for task in tasks))
+
+
+def put_csv(tasks: Iterable[Task], names: tuple[str, ...]) -> None:
+    """Tasks as CSV on stdout."""
+    for line in csv_of(tasks, names):
+        sys.stdout.buffer.write(line)
+
+
+def columns_of(task: Task, names: tuple[str, ...]) -> dict[str, Any]:
+    """A task as `ls --json` prints it, or only these columns."""
+    if not names:
+        return task.summary()
+    from qrec.doors.columns import row_of
+
+    return row_of(task, names)
+
+
+def task_grid(tasks: Sequence[Task], names: tuple[str, ...]) -> Iterator[str]:
+    """The lines of a table of tasks with these columns."""
+    from qrec.cli.grid import task_grid
+
+    return task_grid(tasks, names)
 
 
 @contextmanager
@@ -219,7 +243,7 @@ def report(as_json: bool, counts: dict[str, int]) -> None:
         return
     told = f"{counts['new']:,} task{'s' * (counts['new'] != 1)} taken in"
     told += f", {counts['present']:,} here already" * bool(counts["present"])
-    put(told + f", {counts['bad']:,} bad" * bool(counts.get("bad")))
+    put(told + f", {counts.get('bad', 0):,} bad" * bool(counts.get("bad")))
 
 
 # Across

@@ -68,7 +68,8 @@ def grid(
     every = [[printable(cell) for cell in row] for row in (headings, *rows)]
     widths = fitted([max(map(width, column)) for column in zip(*every, strict=True)], columns())
     for line, row in enumerate(every, -1):
-        cells = [aligned(cut(cell, room), room, place in right) for place, (cell, room) in enumerate(zip(row, widths))]
+        fitting = enumerate(zip(row, widths, strict=True))
+        cells = [aligned(cut(cell, room), room, place in right) for place, (cell, room) in fitting]
         cells[-1] = cells[-1] if len(row) - 1 in right else cells[-1].rstrip(" ")
         if line < 0:
             yield paint("  ".join(cells), DIM)

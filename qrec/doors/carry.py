@@ -33,7 +33,7 @@ def carry(source: Store, target: Store, tasks: Iterable[Task]) -> Iterator[tuple
     The files of large outputs are in the home, and are copied where the other store has another home.
     """
     for batch in batches(source, tasks):
-        if not os.path.realpath(source.home) == os.path.realpath(target.home):
+        if os.path.realpath(source.home) != os.path.realpath(target.home):
             for bundle in batch:
                 carry_files(source.home, target, bundle)
         yield len(batch), target.add_all(batch)

@@ -110,7 +110,7 @@ def bundle_of(text: bytes) -> Bundle:
     try:
         told = json.loads(text, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise NotATask(f"this is not JSON: {error}") from None
+        raise NotATask(f"this is not JSON: {getattr(error, 'msg', error)}") from None
     if not isinstance(told, dict) or not isinstance(told.get("data", {}), dict):
         raise NotATask("this is no task as `qrec get` prints it")
     attempts = told.get("data", {}).get("attempts")

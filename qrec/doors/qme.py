@@ -1,7 +1,7 @@
 """An existing home of QueueMe (`~/.qme`), whose two stores are read and never written.
 
-`database/<executor>/<uid>.json` is what its filesystem store leaves; `qme.db`, or the file that `config.ini` names, has a
-table `task`.  Either tells of a task in the shape that `qrec get` has kept.
+`database/<executor>/<uid>.json` is what its filesystem store leaves; `qme.db`, or the file that `config.ini` names,
+has a table `task`.  Either tells of a task in the shape that `qrec get` has kept.
 """
 
 from __future__ import annotations

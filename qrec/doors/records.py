@@ -69,7 +69,7 @@ def check_values(values: Mapping[str, Any]) -> None:
         raise NotATask(f"no status is called {values['status']!r:.60}")
     uid = UID.fullmatch(values["uid"])
     if uid is None or uid[1] != values["executor"]:
-        raise NotATask(f"{values['uid']!r:.120} is no uid: that is {values['executor']}-, and a uuid")
+        raise NotATask(f"{values['uid']!r:.120} is no uid of the form {values['executor']}-<uuid>")
     for name in WORDS:
         if not all(type(word) is str for word in values.get(name, ())):
             raise NotATask(f"its {name} cannot hold anything but text")
@@ -87,11 +87,11 @@ def check_time(name: str, stamp: str | None) -> None:
     if not stamp and (stamp is None or name == "created"):
         return
     try:
-        if len(stamp) == STAMP and stamp[-1] == "Z" and datetime.fromisoformat(stamp[:-1]):
-            return
+        if len(stamp) != STAMP or stamp[-1] != "Z":
+            raise ValueError(stamp)
+        datetime.fromisoformat(stamp[:-1])
     except ValueError:
-        pass
-    raise NotATask(f"its {name} is no time: {stamp!r:.60}")
+        raise NotATask(f"its {name} is no time: {stamp!r:.60}") from None
 
 
 # What is published, by this qrec or by others

@@ -19,8 +19,8 @@ Made from the code by `qrec store schema`; schema version {VERSION}.
 `qrec.db` in qrec's home (`$QREC_HOME`, else `~/.local/share/qrec`) is an ordinary SQLite file.  `qrec sql` asks it and
 cannot change it; so does any SQLite tool, which should open it for reading only.  Times are text in UTC, ISO 8601 with
 microseconds, and so sort as they are.  `tags`, `after`, `argv`, `usage`, `facts` and `data` are JSON, for SQLite's
-`json_extract` and `json_each`, and NULL where they are empty.  Text that is not UTF-8 (a folder's name, say) is kept as a
-blob of those bytes.
+`json_extract` and `json_each`, and NULL where they are empty.  Text that is not UTF-8 (a folder's name, say) is kept as
+a blob of those bytes.
 """
 
 TABLES = {
@@ -36,6 +36,7 @@ TABLES = {
 #: Columns that are no fields of a task, and those that are kept in another way.
 NOTES = {
     "command": "the command as text",
+    "created": "when it was first recorded",
     "argv": "the words exactly; NULL where `command` gives them: one line for a shell, or no word that needs quotes",
     "seconds": "how long the attempt ran, if somebody saw it end",
     "cpu": "seconds of CPU time, of `usage`",

@@ -68,6 +68,8 @@ def reader(store: SqliteStore) -> sqlite3.Connection:
 def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
     """Whether SQLite may do a part of what a statement asks for."""
     allowed = action in READING
+    if action == sqlite3.SQLITE_UPDATE:  # asked when a virtual table says how it looks; no statement can do it
+        allowed = first == "sqlite_master"
     if action == sqlite3.SQLITE_FUNCTION:
         allowed = second != "load_extension"
     if action == sqlite3.SQLITE_PRAGMA:
@@ -88,7 +90,7 @@ def fetched(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
 def sql_error(error: Exception) -> Refused:
     """What SQLite says, and what it means here."""
     words = str(error)
-    if any(sign in words for sign in ("not authorized", "prohibited", "readonly")):
+    if any(sign in words for sign in ("not authorized", "denied", "prohibited", "readonly")):
         return Refused(f"`qrec sql` only reads: {words}")
     if "one statement" in words:
         return Refused("`qrec sql` takes one statement at a time")

@@ -1,7 +1,7 @@
 """The store in one SQLite file: real columns, a trigram index for search, safe for any number of processes.
 
-The record path uses the standard library's `sqlite3`; the schema is made and migrated, and users' queries are run,
-through `sqlite_utils` on the same connection, which is imported only then.
+The record path uses the standard library's `sqlite3`; old stores are migrated, and users' queries are run, through
+`sqlite_utils` on the same connection, which is imported only then.
 """
 
 from __future__ import annotations
@@ -73,14 +73,10 @@ CREATE VIRTUAL TABLE search USING fts5(text, content='', columnsize=0, detail=no
 """
 
 
-def make_schema(db: sqlite_utils.Database) -> None:
-    """Version 1."""
-    db.executescript(SCHEMA)
-
-
-#: What takes a store from one version to the next; the version is the length.  Never change an entry, add one.
-MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (make_schema,)
-VERSION = len(MIGRATIONS)
+#: What takes an old store one version further, each in a transaction; a new store is made by SCHEMA as it is now.
+#: Never change an entry once it was published: add one.
+MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = ()
+VERSION = 1 + len(MIGRATIONS)
 
 
 class SqliteStore(Store):
@@ -352,7 +348,9 @@ class SqliteStore(Store):
             (match_expression(words), *values),
         )
         others = self.tasks(
-            f"SELECT {columns} FROM tasks WHERE indexed = 0 AND {condition} ORDER BY number DESC", values
+            f"SELECT {columns} FROM tasks INDEXED BY tasks_unindexed "
+            f"WHERE indexed = 0 AND {condition} ORDER BY number DESC",
+            values,
         )
         return newest([found, others])
 
@@ -400,14 +398,12 @@ def connect(path: str, patience: float) -> sqlite3.Connection:
 def empty_store() -> sqlite3.Connection:
     """A store with nothing in it, for readers that come before the first writer."""
     db = sqlite3.connect(":memory:", isolation_level=None)
-    db.executescript(SCHEMA)
+    lay_out(db)
     return db
 
 
 def make_file(path: str) -> None:
     """Make a whole store beside its place and move it there, so that nobody ever opens half of one."""
-    import sqlite_utils
-
     fresh = path + ".new"
     for leftover in (fresh, fresh + "-wal", fresh + "-shm", fresh + "-journal"):
         if os.path.exists(leftover):
@@ -416,28 +412,33 @@ def make_file(path: str) -> None:
     db = connect(fresh, 0)
     if is_local(path):
         db.execute("PRAGMA journal_mode = WAL")
-    bring_forward(sqlite_utils.Database(db, execute_plugins=False))
+    lay_out(db)
     db.close()
     os.rename(fresh, path)
 
 
+def lay_out(db: sqlite3.Connection) -> None:
+    """Make the tables of a new store, all or none."""
+    db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT")
+
+
 def migrate(path: str) -> None:
-    """Bring an old store forward in place."""
+    """Bring an old store forward in place; an empty file becomes a new one."""
     import sqlite_utils
 
     db = connect(path, 30)
-    bring_forward(sqlite_utils.Database(db, execute_plugins=False))
-    db.close()
-
-
-def bring_forward(db: sqlite_utils.Database) -> None:
-    """Run the migrations that the store has not seen."""
     have = db.execute("PRAGMA user_version").fetchone()[0]
-    if not have and db.table_names():
-        raise StoreBroken("the file is a database of something else; name another with --store")
-    for step in MIGRATIONS[have:]:
-        step(db)
-    db.execute(f"PRAGMA user_version = {VERSION}")
+    tables = sqlite_utils.Database(db, execute_plugins=False)
+    if not have and tables.table_names():
+        raise StoreBroken(f"{path} is a database of something else; name another with --store")
+    if not have:
+        lay_out(db)
+    for version, step in enumerate(MIGRATIONS[max(0, have - 1) :], have + 1):
+        db.execute("BEGIN IMMEDIATE")
+        step(tables)
+        db.execute(f"PRAGMA user_version = {version}")
+        db.execute("COMMIT")
+    db.close()
 
 
 #: File systems that are known to live on this machine: only there may processes share memory, as WAL needs.
