@@ -212,7 +212,11 @@ class Qrec:
     def find(self, query: Query | None = None, limit: int | None = SHOWN) -> list[Task]:
         """The newest tasks that match, oldest first."""
         self.refresh()
-        return self.store.find(query, limit)
+        found = self.store.find(query, limit)
+        if self.store.broken:
+            more = f" (and {len(self.store.broken) - 1} more)" if len(self.store.broken) > 1 else ""
+            self.complaints.append(f"left out, since it cannot be read: {self.store.broken[0]}{more}")
+        return found
 
     def count(self, query: Query | None = None) -> int:
         """How many tasks match."""
@@ -349,7 +353,17 @@ class Qrec:
 
     def remove(self, task: Task) -> None:
         """Forget one ended task: first the record, so that no record ever stands without its output."""
-        self.store.delete(task.uid)
+        try:
+            self.store.delete(task.uid)
+        except NoSuchTask:
+            pass  # somebody else was quicker
+        except StoreUnwritable:  # a full disk: its own files make room
+            self.remove_files(task)
+            self.store.delete(task.uid)
+        self.remove_files(task)
+
+    def remove_files(self, task: Task) -> None:
+        """Remove the output that lies in files."""
         for attempt in range(1, task.attempt + 1):
             remove_folder(attempt_folder(self.home, task.uid, attempt))
 

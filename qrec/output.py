@@ -7,6 +7,7 @@ ended, small output moves into the store (`Kept`) and the files go.
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -20,6 +21,8 @@ STREAMS = ("stdout", "stderr")
 MARKS = {"stdout": "o", "stderr": "e"}
 NAMES = {mark: name for name, mark in MARKS.items()}
 FOLD_LIMIT = 64 * 1024  #: bytes of stdout and stderr together that still move into the store
+TRIES = 5  #: how often a folder is made anew that somebody else, who found it empty, has removed
+ROOM = 256 * 1024  #: bytes of recorded output that are given up on a full disk, so that the record can be closed
 MERGED = 0.010  #: seconds within which blocks of one stream share a line of the timing index
 BLOCK = 1 << 20
 
@@ -70,6 +73,15 @@ class Writer:
             self.note(stream, len(block))
         except OSError as error:
             self.trouble = error
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                self.make_room()
+
+    def make_room(self) -> None:
+        """Give up the end of what was recorded: it is not whole any more, and how the command ended matters more."""
+        for file in self.files.values():
+            size = os.fstat(file).st_size
+            if size > 2 * ROOM:
+                os.ftruncate(file, size - ROOM)
 
     def append(self, name: str, block: memoryview | bytes) -> None:
         """Write all of a block to one of the files."""
@@ -84,11 +96,12 @@ class Writer:
         """Open one of the files, and make the folder with the first."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         path = os.path.join(self.folder, name)
-        try:
-            return os.open(path, flags, 0o600)
-        except FileNotFoundError:
-            make_private(self.folder)
-            return os.open(path, flags, 0o600)
+        for _ in range(TRIES):
+            try:
+                return os.open(path, flags, 0o600)
+            except FileNotFoundError:
+                make_private(self.folder)
+        return os.open(path, flags, 0o600)
 
     def note(self, stream: str, size: int) -> None:
         """Note in the index that a stream grew, together with the block before if that came just now."""
@@ -132,13 +145,17 @@ class Writer:
 
 def make_private(folder: str) -> None:
     """Make a folder, and those above it, that only the user may enter, whatever the umask."""
-    parent = os.path.dirname(folder)
-    if not os.path.isdir(parent):
-        make_private(parent)
-    try:
-        os.mkdir(folder, 0o700)
-    except FileExistsError:
-        pass
+    for _ in range(TRIES):
+        try:
+            os.mkdir(folder, 0o700)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            make_private(os.path.dirname(folder))
+        else:
+            os.chmod(folder, 0o700)  # the umask may have taken away even our own rights
+            return
+    os.mkdir(folder, 0o700)
 
 
 def fold(folder: str) -> Kept | None:
@@ -183,7 +200,7 @@ class Files:
             with open(self.path(stream), "rb") as file:
                 file.seek(start)
                 return file.read() if size is None else file.read(size)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return b""
 
     def timing(self) -> bytes:
@@ -240,7 +257,7 @@ def file_size(path: str) -> int:
     """The size of a file in bytes; 0 if there is none."""
     try:
         return os.stat(path).st_size
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return 0
 
 

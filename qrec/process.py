@@ -12,7 +12,7 @@ import os
 import select
 import signal
 import time
-from _thread import get_ident, start_new_thread
+from _thread import allocate_lock, get_ident, start_new_thread
 
 from qrec.errors import CommandNotFound, CouldNotStart, NotExecutable
 from qrec.task import Record
@@ -113,6 +113,7 @@ class Ended(Record):
 
     returncode: int  #: as a shell tells it
     signal: int | None = None
+    at: float = 0.0  #: when, in seconds since the epoch; 0 if nobody looked
     cpu: float = 0.0  #: seconds in user and kernel mode, children that were waited for included
     memory: int = 0  #: bytes, the peak of the largest process; 0 if it is not known
 
@@ -175,7 +176,7 @@ def find_program(name: str, env: Mapping[str, str]) -> str:
 
 def start_error(program: str, error: OSError) -> CouldNotStart:
     """What a failed start means, as a shell would tell it."""
-    if error.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.exists(program):
+    if error.errno in (errno.ENOENT, errno.ENOTDIR) and not ("/" in program and os.path.exists(program)):
         return CommandNotFound(f"{program}: command not found")
     if error.errno in (errno.EAGAIN, errno.ENOMEM):
         return CouldNotStart(f"{program}: {error.strerror}")
@@ -202,6 +203,7 @@ def reap(pid: int, floor: int = 0) -> Ended:
     return Ended(
         returncode=128 + death if death else os.WEXITSTATUS(status),
         signal=death,
+        at=time.time(),
         cpu=usage.ru_utime + usage.ru_stime,
         memory=peak if (peak := usage.ru_maxrss * MEMORY_UNIT) > floor else 0,
     )
@@ -438,6 +440,8 @@ def exit_descriptor(pid: int) -> int:
 PASSED_ON = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 #: Of these, the ones that end qrec as well once the command has died of them.
 DEADLY = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP})
+#: What we send to ourselves when all that was sent before is to be seen.
+MARK = signal.SIGRTMAX
 
 
 class Watch:
@@ -454,11 +458,13 @@ class Watch:
     def __init__(self, limit: float | None = None, signals: bool = True, grace: float = GRACE) -> None:
         self.limit = limit
         self.grace = grace
-        self.signals = set(PASSED_ON) | {signal.SIGCONT} if signals else set()
+        self.signals = {*PASSED_ON, signal.SIGCONT, MARK} if signals else set()
         self.mask: set[int] = set()
         self.received: list[int] = []
         self.timed_out = False
         self.over = False
+        self.child: int | None = None
+        self.drained = allocate_lock()
 
     def __enter__(self) -> Watch:
         self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, self.signals))
@@ -471,25 +477,45 @@ class Watch:
 
     def guard(self, pid: int) -> None:
         """Begin to look after the child."""
+        self.child = pid
         if self.signals or self.limit is not None:
-            start_new_thread(self.look_after, (pid, None if self.limit is None else time.monotonic() + self.limit))
+            start_new_thread(self.look_after, (None if self.limit is None else time.monotonic() + self.limit,))
 
-    def look_after(self, pid: int, deadline: float | None) -> None:
+    def release(self) -> None:
+        """The child has ended: its pid may be somebody else's from now on.
+
+        Returns when all that was sent to us until now is in `received`: what it died of may not have been taken yet.
+        Signals are taken in the order of their numbers, so the mark comes last; a real-time signal, since others of
+        one number that wait are counted as one.
+        """
+        self.child = None
+        if self.signals:
+            self.drained.acquire()
+            os.kill(os.getpid(), MARK)
+            self.drained.acquire()
+
+    def look_after(self, deadline: float | None) -> None:
         """Wait for signals until the deadline, end the child then, and go on waiting."""
         while not self.over:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             info = signal.sigwaitinfo(self.signals) if left is None else signal.sigtimedwait(self.signals, left)
-            if self.over:
-                return
             if info is None:
-                deadline, self.timed_out = None, True
-                end_family(pid, self.grace)
+                deadline = None
+                self.end_child()
                 if not self.signals:
                     return
+            elif info.si_signo == MARK:
+                self.drained.release()
             else:
-                self.pass_on(pid, info)
+                self.pass_on(info)
 
-    def pass_on(self, pid: int, info: signal.struct_siginfo) -> None:
+    def end_child(self) -> None:
+        """End the child at its time limit, unless it has ended by itself."""
+        if self.child is not None:
+            self.timed_out = True
+            end_family(self.child, self.grace)
+
+    def pass_on(self, info: signal.struct_siginfo) -> None:
         """Pass a signal on to the child; remember it if it is a deadly one.
 
         The kernel's own (positive codes: the terminal's) went to the whole group and so to the child, but for the
@@ -498,9 +524,12 @@ class Watch:
         """
         if info.si_signo in DEADLY:
             self.received.append(info.si_signo)
+        child = self.child
+        if child is None:
+            return  # the command has ended, and its record is being closed
         hung_up = info.si_signo == signal.SIGHUP and os.getsid(0) == os.getpid()
-        if hung_up or (info.si_code <= 0 and info.si_pid != pid):
-            send(pid, info.si_signo)
+        if hung_up or (info.si_code <= 0 and info.si_pid != child):
+            send(child, info.si_signo)
 
 
 def die_of(number: int) -> None:
@@ -516,18 +545,20 @@ def die_of(number: int) -> None:
 
 # Unattended
 
-#: Runs a command that nobody watches: `sh -c SHIM qrec-shim ATTEMPT-FOLDER WORKING-FOLDER COMMAND...`.
+#: Runs a command that nobody watches: `sh -c SHIM qrec-shim ATTEMPT-FOLDER WORKING-FOLDER UMASK COMMAND...`.
 #: - `started` is created exclusively before anything else: whoever creates it runs the command, nobody runs it twice.
 #: - Signals to the group must not end the shim before it has written the code; `trap :` and not `trap ''`, since an
 #:   ignored signal would be inherited by the command.
 #: - `process` and `ended` are whole once they end in a newline: one write each, so no `mv` has to be forked.
 SHIM = """\
-folder=$1 pwd=$2; shift 2
+folder=$1 pwd=$2 umask=$3; shift 3
+umask 077
 set -C; true 2>/dev/null >"$folder/started" || exit 0; set +C
 trap : HUP INT QUIT TERM USR1 USR2
 (
     read -r pid _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ ticks _ </proc/self/stat
     echo "$pid $ticks" >"$folder/process"
+    umask "$umask"
     cd -- "$pwd" || exit 125
     exec "$@"
 ) </dev/null >"$folder/stdout" 2>"$folder/stderr"
@@ -536,17 +567,26 @@ echo "$?" >"$folder/ended"
 
 
 def spawn_unattended(argv: Sequence[str], folder: str, cwd: str, env: Mapping[str, str] | None = None) -> int:
-    """Start a command under the shim in a session of its own; return the shim's pid.
+    """Start a command under the shim in a process group of its own; return the shim's pid.
 
     The command writes `stdout` and `stderr` in the attempt's folder, its return code comes to `ended`, and its pid and
     start ticks to `process`.
     """
-    words = ["/bin/sh", "-c", SHIM, "qrec-shim", folder, cwd, *argv]
+    words = ["/bin/sh", "-c", SHIM, "qrec-shim", folder, cwd, own_umask(), *argv]
     null = os.open(os.devnull, os.O_RDWR)
     try:
         return spawn(words, {0: null, 1: null, 2: null}, env=env, own_group=True)
     finally:
         os.close(null)
+
+
+def own_umask() -> str:
+    """Our umask in octal digits; to be asked for by the usual call it would have to be changed, under other threads."""
+    try:
+        with open("/proc/self/status") as file:
+            return next(line.split()[1] for line in file if line.startswith("Umask:"))
+    except (OSError, StopIteration):
+        return "022"
 
 
 def shim_process(folder: str) -> tuple[int, int] | None:
@@ -564,7 +604,8 @@ def shim_ended(folder: str) -> Ended | None:
     if not line:
         return None
     code = int(line)
-    return Ended(returncode=code, signal=code - 128 if 128 < code < 128 + signal.NSIG else None)
+    death = code - 128 if 128 < code < 128 + signal.NSIG else None
+    return Ended(returncode=code, signal=death, at=os.stat(os.path.join(folder, "ended")).st_mtime)
 
 
 def shim_line(folder: str, name: str) -> str:

@@ -67,7 +67,7 @@ class Recorder:
         recording = Recording(self, task, known)
         closed = closed_descriptors()
         taps = [Tap(name, number if terms.show else None) for number, name in STREAMS.items() if number not in closed]
-        with Watch(terms.limit, terms.take_signals, self.grace) as watch:
+        with Watch(terms.limit, terms.take_signals, self.grace) as watch:  # until all is written down
             recording.announce()
             try:
                 pid = self.start(task, words, taps, closed, watch)
@@ -76,7 +76,8 @@ class Recorder:
             watch.guard(pid)
             recording.began(pid)
             ended = recording.pump(pid, taps)
-        return recording.close(ended, watch.received, terms.limit if watch.timed_out else None)
+            watch.release()
+            return recording.close(ended, watch.received, terms.limit if watch.timed_out else None)
 
     def claim(self) -> dict[str, Any]:
         """What a running task's data says of who records it, so that others can see whether we are still there."""
@@ -229,7 +230,11 @@ class Recording:
         """
         pump = Pump(pid, taps, self.writer)
         try:
-            return pump.run(lambda: not self.told and self.tell(0))
+            ended = pump.run(lambda: not self.told and self.tell(0))
+            for tap in taps:
+                if tap.trouble is not None:
+                    self.complain(f"{tap.name} could not be passed on: {tap.trouble.strerror}")
+            return ended
         except KeyboardInterrupt:
             end_family(pid, self.recorder.grace, signal.SIGINT)
             self.close(pump.run(), [signal.SIGINT, signal.SIGKILL])
@@ -255,7 +260,7 @@ class Recording:
         self.task = self.task.copy(status=status, **fields)
         try:
             self.store_end(before, status, fields)
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             self.leave(error)
         return self.task
 
@@ -276,11 +281,11 @@ class Recording:
             remove_folder(self.writer.folder)
         spool.drop(self.home, before)
 
-    def leave(self, error: StoreError) -> None:
+    def leave(self, error: Exception) -> None:
         """The store does not take it now: leave the record beside its output."""
         self.spool()
         if isinstance(error, StaleTask):
-            return
+            return  # somebody else has closed it
         if self.spooled:
             self.complain(f"the record waits in {os.path.join(self.home, 'incoming')} for the next qrec call: {error}")
         else:
@@ -324,8 +329,8 @@ def ended_fields(
         status = Status.CANCELLED
     usage = {"cpu": round(ended.cpu, 3)} | ({"memory": ended.memory} if ended.memory else {})
     return {
-        "status": status, "returncode": code, "signal": ended.signal, "ended": timestamp(), "usage": usage,
-        "data": data,
+        "status": status, "returncode": code, "signal": ended.signal, "ended": timestamp(ended.at or None),
+        "usage": usage, "data": data,
     }  # fmt: skip
 
 

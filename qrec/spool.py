@@ -57,6 +57,7 @@ def read(path: str) -> Task | None:
     """The record in a file; None if it was taken in meanwhile, or is none."""
     try:
         with open(path, encoding="utf-8") as file:
-            return Task.from_plain(json.load(file))
+            values = json.load(file)
+        return Task.from_plain(values) if isinstance(values, dict) else None
     except (OSError, ValueError, TypeError):
         return None

@@ -70,7 +70,8 @@ def size_in_bytes(words: str) -> int:
     if match is None:
         raise WrongUsage(f"{words!r} is no size; write 500M, 2G or 1.5Gi")
     number, unit, binary = match.groups()
-    return round(float(number) * (1024 if binary else 1000) ** " kmgt".index(unit.lower() or " "))
+    step = 1024 if binary else 1000
+    return int(float(number) * step ** " kmgt".index(unit.lower() or " "))
 
 
 def size(value: float) -> str:

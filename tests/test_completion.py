@@ -85,7 +85,7 @@ class Zsh:
         needs("zsh")
         (folder / ".zshrc").write_text(self.START)
         self.ours, theirs = pty.openpty()
-        size = {"COLUMNS": "200", "LINES": "50", "TERM": "dumb", "ZDOTDIR": str(folder)}
+        size: dict[str, str | None] = {"COLUMNS": "200", "LINES": "50", "TERM": "dumb", "ZDOTDIR": str(folder)}
         self.shell = subprocess.Popen(
             ["zsh", "-d", "-i"],
             stdin=theirs,
@@ -230,23 +230,26 @@ def test_completion_leaves_run_alone(qrec, history):
 # The other shells
 
 
-def test_fish(history):
+def test_fish(history, tmp_path):
     assert fish("qrec get ") == ["3\tsleep 60", "2\tsh -c 'echo \\t,:%'", "1\tmake all"]
     assert fish("qrec ge") == ["get\tPrint all that is known of a task, as JSON."]
     assert fish("qrec ls --tag=pa") == ["--tag=paper"]
     assert [line.partition("\t")[0] for line in fish("qrec exec 3 can")] == ["cancel"]
-    assert "/etc/passwd" in fish("qrec import jsonl /etc/pass")
-    assert "/etc/passwd" in fish("qrec run cat /etc/pass")
+    (tmp_path / "some-file").touch()
+    assert fish(f"qrec import jsonl {tmp_path}/some") == [f"{tmp_path}/some-file"]
+    assert fish(f"qrec run cat {tmp_path}/some") == [f"{tmp_path}/some-file"]
     assert "paper" in fish("qrec --quiet run --tag pa")
 
 
-def test_zsh(history, zsh):
+def test_zsh(history, zsh, tmp_path):
     assert zsh.completed("qrec ge") == "qrec get "
     assert zsh.completed("qrec tag 3 pa") == "qrec tag 3 paper "
     assert zsh.completed("qrec tag 3 a") == "qrec tag 3 a\\ b "
     assert zsh.completed("qrec exec 3 can") == "qrec exec 3 cancel "
     assert zsh.completed(f"qrec note {history[1].uid[:14]}") == f"qrec note {history[1].uid} "
-    assert zsh.completed("qrec run cat /etc/passw") == "qrec run cat /etc/passwd "
+    (tmp_path / "some-file").touch()
+    assert zsh.completed(f"qrec run cat {tmp_path}/some") == f"qrec run cat {tmp_path}/some-file "
+    assert zsh.completed(f"qrec import jsonl {tmp_path}/some") == f"qrec import jsonl {tmp_path}/some-file "
     shown = zsh.listed("qrec get ", "make all")
     assert [line.split() for line in shown.splitlines() if " -- " in line] == [
         ["3", "--", "sleep", "60"],

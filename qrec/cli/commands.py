@@ -556,7 +556,8 @@ def cancel(given: dict[str, Any], tasks: tuple[str, ...]) -> None:
     else:
         for one in ended:
             present(given, one)
-    tell(door)
+    if not refusals:  # what is in the way is told by them
+        tell(door)
     for refusal in refusals[:-1]:
         say(str(refusal))
     if refusals:

@@ -71,7 +71,8 @@ _qrec_completion() {
         case $kind in
             plain)
                 if [[ -n ${rest#*$'\t'} ]]; then
-                    described+=("${value//:/\\:}:${rest#*$'\t'}")
+                    rest=${rest//\\/\\\\}
+                    described+=("${${rest%%$'\t'*}//:/\\:}:${rest#*$'\t'}")
                 else
                     bare+=("$value")
                 fi

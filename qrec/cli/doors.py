@@ -22,7 +22,7 @@ from qrec.cli.commands import (
     wants_json,
 )
 from qrec.cli.words import JSON
-from qrec.errors import Refused, WrongUsage
+from qrec.errors import NoSuchTask, Refused, WrongUsage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def export(
     jsonl is whole: a line a task as `qrec get` prints it, with its attempts and the exact bytes of its output, which
     `qrec import jsonl` takes in again.  csv is a row a task with the columns of `ls --json`, without output.
     """
+    output = None if output == "-" else output
     door = looking(given) if output is None else front_door(given)
     door.refresh()
     query = query_of(**narrowed)
@@ -99,7 +100,10 @@ def lines_of(store: Store, form: str, tasks: Iterable[Task]) -> Iterator[bytes]:
     from qrec.doors.jsonl import line_of
 
     for task in tasks:
-        yield line_of(store, task)
+        try:
+            yield line_of(store, task)
+        except NoSuchTask:
+            pass  # removed meanwhile
 
 
 def csv_of(tasks: Iterable[Task], names: tuple[str, ...] = ()) -> Iterator[bytes]:
@@ -136,7 +140,7 @@ def task_grid(tasks: Sequence[Task], names: tuple[str, ...]) -> Iterator[str]:
 @contextmanager
 def sink(path: str | None) -> Iterator[BinaryIO]:
     """Where an export goes: stdout, or a file that appears when it is whole."""
-    if path is None or path == "-":
+    if path is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
@@ -156,11 +160,7 @@ def sink(path: str | None) -> Iterator[BinaryIO]:
 # In
 
 
-@verb(
-    "qrec import jsonl history.jsonl\n  qrec export jsonl | ssh box qrec import jsonl -\n  qrec import qme ~/.qme",
-    JSON,
-    name="import",
-)
+@verb("qrec import jsonl history.jsonl\n  qrec import qme ~/.qme", JSON, name="import")
 @click.argument("form", metavar="jsonl|qme", type=click.Choice(["jsonl", "qme"]))
 @click.argument("source", metavar="FILE|DIR", shell_complete=completes("file"))
 def import_(given: dict[str, Any], form: str, source: str) -> int:
@@ -174,7 +174,7 @@ def import_(given: dict[str, Any], form: str, source: str) -> int:
     from qrec.progress import Progress
 
     door = front_door(given)
-    intake = Intake(door.store, sparing(source))
+    intake = Intake(door.store, Complaints(source))
     size = os.stat(source).st_size if form == "jsonl" and os.path.isfile(source) else None
     with Progress("importing", size) as progress:
         intake.take(arrivals(form, source, progress))
@@ -219,7 +219,7 @@ def counted(lines: Iterable[bytes], progress: Progress) -> Iterator[bytes]:
         progress.advance(len(line))
 
 
-class sparing:
+class Complaints:
     """Tells of what is wrong with a source, and of most of it only how much there is."""
 
     def __init__(self, source: str) -> None:
@@ -305,7 +305,7 @@ def tell_unfinished(store: Store, name: str) -> None:
         say(f"{running} task{'s' * (running != 1)} had not ended; the end will be recorded in {name} only")
 
 
-@store.command("schema", epilog="\b\nExample:\n  qrec store schema | less")
+@store.command("schema", epilog="\b\nExample:\n  qrec store schema")
 def store_schema() -> None:
     """Print what the tables and columns of the sqlite store mean, for `qrec sql` and other tools."""
     from qrec.cli.show import put
@@ -359,13 +359,14 @@ def put_objects(names: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None
 # Shells
 
 
-@verb(
-    "qrec completion bash >> ~/.bashrc\n  qrec completion zsh >> ~/.zshrc\n"
-    "  qrec completion fish > ~/.config/fish/completions/qrec.fish"
-)
+@verb("qrec completion bash\n  qrec completion fish")
 @click.argument("shell", metavar="bash|zsh|fish", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(given: dict[str, Any], shell: str) -> None:
-    """Print what makes a shell complete verbs, options, tasks, actions and tags."""
+    """Print what makes a shell complete verbs, options, tasks, actions and tags.
+
+    Put it where your shell reads it: at the end of ~/.bashrc, of ~/.zshrc (after compinit), or into
+    ~/.config/fish/completions/qrec.fish.
+    """
     from qrec.cli.completion import SCRIPTS
 
     sys.stdout.write(SCRIPTS[shell])

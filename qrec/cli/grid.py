@@ -70,14 +70,12 @@ def grid(
     for line, row in enumerate(every, -1):
         fitting = enumerate(zip(row, widths, strict=True))
         cells = [aligned(cut(cell, room), room, place in right) for place, (cell, room) in fitting]
-        cells[-1] = cells[-1] if len(row) - 1 in right else cells[-1].rstrip(" ")
         if line < 0:
-            yield paint("  ".join(cells), DIM)
+            yield paint("  ".join(cells).rstrip(" "), DIM)
         else:
             told = colours or {}
-            yield "  ".join(
-                paint(cell, told[line, at]) if (line, at) in told else cell for at, cell in enumerate(cells)
-            )
+            painted = (paint(cell, told[line, at]) if (line, at) in told else cell for at, cell in enumerate(cells))
+            yield "  ".join(painted).rstrip(" ")
 
 
 def aligned(cell: str, room: int, right: bool) -> str:

@@ -27,6 +27,12 @@ def oldest_first(store: Store, query: Query) -> Iterator[Task]:
             pass  # removed meanwhile
 
 
+def whole(store: Store, task: Task) -> Bundle:
+    """All that the store has of a task as it was then: it may have been started again since."""
+    bundle = store.bundle(task)
+    return bundle.copy(attempts=tuple(one for one in bundle.attempts if one.attempt < task.attempt))
+
+
 def carry(source: Store, target: Store, tasks: Iterable[Task]) -> Iterator[tuple[int, int]]:
     """Copy tasks with all the store has of them; produce for each batch how many it was, and how many were new.
 
@@ -44,7 +50,10 @@ def batches(store: Store, tasks: Iterable[Task]) -> Iterator[list[Bundle]]:
     batch: list[Bundle] = []
     size = 0
     for task in tasks:
-        bundle = store.bundle(task)
+        try:
+            bundle = whole(store, task)
+        except NoSuchTask:
+            continue  # removed meanwhile
         batch.append(bundle)
         size += sum(len(kept.stdout) + len(kept.stderr) for kept in bundle.kept.values())
         if len(batch) >= BATCH or size > BATCH_BYTES:

@@ -10,6 +10,7 @@ import json
 import os
 from binascii import b2a_base64
 
+from qrec.doors.carry import whole
 from qrec.doors.intake import Arrival, read
 from qrec.doors.records import NotATask, from_published, task_of
 from qrec.output import STREAMS, Files, InStore, attempt_folder
@@ -34,7 +35,7 @@ BASE64 = "base64"
 
 def line_of(store: Store, task: Task) -> bytes:
     """A task, its attempts and all they printed, as one line.  Large outputs are in memory one task at a time."""
-    bundle = store.bundle(task)
+    bundle = whole(store, task)
     attempts = (*bundle.attempts, task)
     outputs = {one.attempt: output_of(store.home, bundle, one) for one in attempts}
     told = published(task, outputs[task.attempt] or InStore(Kept()))

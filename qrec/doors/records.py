@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-#: An executor's name and a uuid; both become part of the names of files.
-UID = re.compile(r"([!-.0-~]{1,60})-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+#: An executor's name and a uuid.  They become parts of paths, so there is no slash in them and nothing like `..`.
+UID = re.compile(r"(\w[\w+]*(?:[.-][\w+]+)*)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+LONGEST = 100  #: characters of a uid
 STAMP = len("2026-11-22T00:10:31.123456Z")
 
 NOTHING = type(None)
@@ -68,7 +69,7 @@ def check_values(values: Mapping[str, Any]) -> None:
     if values.get("status", Status.RUNNING.value) not in STATUSES:
         raise NotATask(f"no status is called {values['status']!r:.60}")
     uid = UID.fullmatch(values["uid"])
-    if uid is None or uid[1] != values["executor"]:
+    if uid is None or uid[1] != values["executor"] or len(values["uid"]) > LONGEST:
         raise NotATask(f"{values['uid']!r:.120} is no uid of the form {values['executor']}-<uuid>")
     for name in WORDS:
         if not all(type(word) is str for word in values.get(name, ())):

@@ -86,6 +86,8 @@ class Store(abc.ABC):
     name: ClassVar[str]
     #: Seconds a writer waits for another.
     patience: float = 30.0
+    #: What the last listing had to leave out because it could not be read.
+    broken: Sequence[str] = ()
 
     def __init__(self, home: str, location: str | None = None) -> None:
         self.home = home

@@ -109,8 +109,7 @@ class SqliteStore(Store):
     def open(self) -> sqlite3.Connection:
         """Open the file and see that it is a store that this qrec understands."""
         with translated(self.location):
-            db = connect(self.location, self.patience)
-            version = db.execute("PRAGMA user_version").fetchone()[0]
+            db, version = open_file(self.location, self.patience)
         if version < VERSION:
             self.make()
         elif version > VERSION:
@@ -124,7 +123,7 @@ class SqliteStore(Store):
         """Make the store if there is none, and bring an old one forward, one process at a time."""
         with translated(self.location):
             make_private(os.path.dirname(self.location))
-            with locked(self.location + ".lock"):
+            with locked(self.location + ".lock", self.patience):
                 if not os.path.exists(self.location):
                     make_file(self.location)
                 elif self.version() < VERSION:
@@ -395,6 +394,24 @@ def connect(path: str, patience: float) -> sqlite3.Connection:
     return db
 
 
+def open_file(path: str, patience: float) -> tuple[sqlite3.Connection, int]:
+    """A connection and the schema version of what it leads to.
+
+    Where nothing can be written, SQLite does not read a store in WAL mode either, unless it is told that nothing will
+    change; that is true if no log lies beside it.
+    """
+    try:
+        db = connect(path, patience)
+        return db, db.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.OperationalError:
+        if os.access(os.path.dirname(path), os.W_OK) or not os.path.isfile(path) or os.path.exists(path + "-wal"):
+            raise
+        from urllib.parse import quote
+
+        db = sqlite3.connect(f"file:{quote(path)}?immutable=1", uri=True, isolation_level=None)
+        return db, db.execute("PRAGMA user_version").fetchone()[0]
+
+
 def empty_store() -> sqlite3.Connection:
     """A store with nothing in it, for readers that come before the first writer."""
     db = sqlite3.connect(":memory:", isolation_level=None)
@@ -462,13 +479,21 @@ def is_local(path: str) -> bool:
 
 
 @contextmanager
-def locked(path: str) -> Iterator[None]:
-    """Hold a lock file, waiting for it as long as it takes: it is held for a tenth of a second at most."""
+def locked(path: str, patience: float) -> Iterator[None]:
+    """Hold a lock file; StoreBusy if somebody else holds it for longer than `patience` seconds."""
     import fcntl
 
     file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + patience
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StoreBusy(f"{path} is held by another process that makes the store") from None
+                time.sleep(0.01)
         yield
     finally:
         os.close(file)
