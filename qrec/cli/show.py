@@ -25,6 +25,8 @@ COLOURS = {
     Status.RUNNING: "36", Status.SUBMITTED: "36", Status.QUEUED: "36",
 }  # fmt: skip
 HEADINGS = ("", "uid", "when", "took", "status", "code", "command")
+GIVE_WAY = ("uid", "when", "took")  #: columns that are left out where the command has not ENOUGH room
+ENOUGH = 20
 MARK = "1;33"  #: bold yellow
 DIM = "2"
 AROUND = 200  #: characters shown of a very long matching line where the terminal sets no width
@@ -110,23 +112,35 @@ def cells(task: Task) -> tuple[str, ...]:
 def table(tasks: Sequence[Task]) -> Iterator[str]:
     """The lines of a table of tasks that fits the terminal."""
     rows = [HEADINGS, *map(cells, tasks)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
-    room = columns()
-    left = None if room is None else max(10, room - sum(widths) - 2 * len(widths))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    places, left = fitting(widths, columns())
     for row, task in zip(rows, (None, *tasks), strict=True):
-        yield table_line(row, widths, left, task)
+        yield table_line(row, widths, places, left, task)
 
 
-def table_line(row: Sequence[str], widths: Sequence[int], left: int | None, task: Task | None) -> str:
+def fitting(widths: Sequence[int], room: int | None) -> tuple[list[int], int | None]:
+    """Which columns are shown before the command, and how much room that has; on narrow terminals some give way."""
+    places = list(range(len(HEADINGS) - 1))
+    if room is None:
+        return places, None
+    for name in GIVE_WAY:
+        if room - sum(widths[place] + 2 for place in places) >= ENOUGH:
+            break
+        places.remove(HEADINGS.index(name))
+    return places, max(1, room - sum(widths[place] + 2 for place in places))
+
+
+def table_line(
+    row: Sequence[str], widths: Sequence[int], places: Sequence[int], left: int | None, task: Task | None
+) -> str:
     """One line of the table; numbers, times and codes stand at the right of their column."""
-    padded = [
-        cell.rjust(room) if heading in ("", "took", "code") else cell.ljust(room)
-        for cell, heading, room in zip(row, HEADINGS, widths, strict=False)
-    ]
-    if task is None:
-        return paint("  ".join([*padded, row[-1]]), DIM)
-    padded[4] = paint(padded[4], COLOURS[task.status])
-    return "  ".join([*padded, cut(row[-1], left)])
+    padded = []
+    for place in places:
+        heading, cell, room = HEADINGS[place], row[place], widths[place]
+        cell = cell.rjust(room) if heading in ("", "took", "code") else cell.ljust(room)
+        padded.append(paint(cell, COLOURS[task.status]) if task and heading == "status" else cell)
+    line = "  ".join([*padded, cut(row[-1], left)])
+    return line if task else paint(line, DIM)
 
 
 def hit_lines(hit: Hit, words: Sequence[str]) -> Iterator[str]:

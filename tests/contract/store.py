@@ -31,7 +31,7 @@ from qrec.errors import (
     StoreBusy,
     StoreError,
 )
-from qrec.stores.base import CHANGEABLE, LASTING, Query, Store
+from qrec.stores.base import CHANGEABLE, LASTING, Bundle, Query, Store
 from qrec.task import MOVES, UNFINISHED, Kept, Status, Task, new_uid
 from tests.contract.processes import (
     Elsewhere,
@@ -82,6 +82,15 @@ TASKS = st.builds(
     created=st.sampled_from(TIMES),
     pwd=st.sampled_from(FOLDERS),
     tags=st.lists(st.sampled_from(TAGS), max_size=3, unique=True).map(tuple),
+    host=st.sampled_from(["box", "Box", ""]),
+    user=st.sampled_from(["ada", "ben"]),
+    returncode=st.none() | st.sampled_from([0, 1, 137]),
+    started=st.none() | st.sampled_from(TIMES),
+    ended=st.none() | st.sampled_from(TIMES),
+    usage=st.fixed_dictionaries({}, optional={"memory": st.sampled_from([0, 5, 10**12]), "cpu": st.just(0.5)}),
+    facts=st.fixed_dictionaries(
+        {}, optional={"commit": st.sampled_from(["abc1", "ab*", "[a"]), "dirty": st.just(True)}
+    ),
 )
 QUERIES = st.builds(
     Query,
@@ -91,6 +100,12 @@ QUERIES = st.builds(
     since=st.none() | st.sampled_from(TIMES),
     until=st.none() | st.sampled_from(TIMES),
     cwd=st.none() | st.sampled_from([*FOLDERS, "/a/", "//"]),
+    host=st.none() | st.sampled_from(["box", ""]),
+    user=st.none() | st.just("ada"),
+    commit=st.none() | st.sampled_from(["ab", "ab*", "[", ""]),
+    longer=st.none() | st.sampled_from([0.0, 0.5, 60.0, 1e9]),
+    memory_over=st.none() | st.sampled_from([0, 5, 10**9]),
+    code=st.none() | st.sampled_from([0, 1, 137]),
 )
 
 #: The task of a store whose lock is held.
@@ -598,6 +613,41 @@ class StoreContract:
             assert list(store.newest_first(query)) == expected[::-1]
             assert store.count(query) == len(expected)
             assert store.find(query, limit=2) == expected[-2:]
+
+    @given(tasks=st.lists(TASKS, max_size=5), output=st.binary(max_size=20))
+    @examples(max_examples=30)
+    def test_whole_tasks_are_taken_in_as_they_are(self, store, tasks, output):
+        for task in store.find():
+            store.delete(task.uid)
+        numbered = [task.copy(turn=index) for index, task in enumerate(tasks)]
+        before = [task.copy(status=Status.FAILED) for task in numbered]
+        kept = {1: Kept(stdout=output), 2: Kept(stderr=output, timing=b"0 e 1\n")}
+        bundles = [
+            Bundle(task=task.copy(attempt=2), attempts=(old,), kept=kept)
+            for task, old in zip(numbered, before, strict=True)
+        ]
+        assert store.add_all(bundles) == len(bundles)
+        assert store.add_all(bundles) == 0, "what is present is passed over"
+        for bundle, found in zip(bundles, store.find(), strict=True):
+            assert found == bundle.task.copy(number=found.number)
+            whole = store.bundle(found)
+            assert whole.attempts == tuple(old.copy(number=found.number) for old in bundle.attempts)
+            assert {n: one for n, one in whole.kept.items() if one != Kept()} == {
+                n: one for n, one in kept.items() if one != Kept()
+            }
+
+    def test_a_number_above_all_there_are_is_kept(self, store):
+        store.add(make())
+        store.add_all([Bundle(task=make(number=41)), Bundle(task=make(number=1))])
+        assert [task.number for task in store.find()] == [1, 41, 42]
+        assert store.add(make()).number == 43
+        assert store.highest_number() == 43
+
+    def test_the_highest_number_is_remembered_when_its_task_is_gone(self, store, other):
+        assert store.highest_number() == 0
+        tasks = [store.add(make()) for _ in range(3)]
+        store.delete(tasks[2].uid)
+        assert other.highest_number() == 3
 
     def test_listing_is_lazy_and_newest_first(self, store, other):
         for _ in range(5):
