@@ -543,7 +543,8 @@ def queueme(tmp_path):
         folder = top / "database" / executor
         folder.mkdir(parents=True)
         uid = f"{executor}-{UUID[:-2]}{number:02}"
-        told = {**plain(number, timestamp=f"2021-0{number}-01 10:00:00.5", **data), "executor": executor, "uid": uid}
+        at = f"2021-0{number}-01 10:00:00.500000"
+        told = {**plain(number, timestamp=at, **data), "executor": executor, "uid": uid}
         (folder / f"{uid}.json").write_text(json.dumps(told, indent=4, separators=(",", ": ")))
     (top / "config.ini").write_text("[DEFAULT]\ndatabase = sqlite\ndatabaseconnect = own%name.db\n\n[executor.shell]\n")
     make_database(top / "qme.db", [(f"shell-{UUID[:-2]}03", "echo x", "2020-01-01 00:00:00", plain(3)["data"])])

@@ -8,10 +8,6 @@ import inspect
 from qrec import task
 from qrec.stores.sqlite import VERSION, empty_store
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 HEAD = f"""# The sqlite store's schema
 
 Made from the code by `qrec store schema`; schema version {VERSION}.
@@ -73,10 +69,12 @@ def section(table: str) -> str:
     return f"\n## {table}\n\n{TABLES[table]}\n\n| column | type | what it is |\n|---|---|---|\n{rows}"
 
 
-def columns(table: str) -> Iterator[tuple[str, str]]:
+def columns(table: str) -> list[tuple[str, str]]:
     """The columns of a table and their types."""
-    for _, name, kind, *_ in empty_store().execute(f"PRAGMA table_info({table})"):
-        yield name, kind
+    db = empty_store()
+    rows = db.execute(f"PRAGMA table_info({table})").fetchall()
+    db.close()
+    return [(name, kind) for _, name, kind, *_ in rows]
 
 
 def meaning(table: str, column: str) -> str:

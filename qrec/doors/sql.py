@@ -48,8 +48,10 @@ def ask(store: Store, question: str) -> Answer:
     try:
         cursor = db.execute(question)
     except (sqlite3.Error, sqlite3.Warning) as error:
+        db.close()
         raise sql_error(error) from error
     if cursor.description is None:
+        db.close()
         raise WrongUsage("that asks nothing; write `qrec sql 'select number, command from tasks'`")
     return Answer(headings=distinct([column[0] for column in cursor.description]), rows=fetched(cursor))
 
@@ -57,9 +59,10 @@ def ask(store: Store, question: str) -> Answer:
 def reader(store: SqliteStore) -> sqlite3.Connection:
     """A connection that cannot write."""
     store.connection()  # brings an old store forward, and says what is wrong with one that is none
-    db = empty_store()
     if os.path.exists(store.location):
         db = sqlite3.connect(f"file:{quote(store.location)}?mode=ro", uri=True, timeout=BUSY, isolation_level=None)
+    else:
+        db = empty_store()
     db.text_factory = as_text
     db.set_authorizer(authorize)
     return db
