@@ -124,3 +124,11 @@ def qrec(start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> Calla
         return result
 
     return qrec
+
+
+@pytest.fixture(params=["sqlite", "filesystem"])
+def kind(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each store in turn, for this process and those it starts."""
+    kind: str = request.param
+    monkeypatch.setenv("QREC_STORE", kind)
+    return kind

@@ -250,7 +250,7 @@ def test_what_is_exported(history, tmp_path):
     assert exported("--tag", "ci") == [1]
     assert exported("1", "2", "--failed") == [1]
     assert exported("-e", "shell", "--code", "1") == [3]
-    assert one_line(call("export", "jsonl", "99")) == "no task is called '99'; `qrec ls` lists what there is"
+    assert one_line(call("export", "jsonl", "nope")) == "no task is called 'nope'; `qrec ls` lists what there is"
     assert call("export", "jsonl", "--tag", "none").err == "qrec: no task matches\n"
     assert call("export", "yaml").returncode == 2
 
@@ -272,7 +272,7 @@ def test_an_export_that_fails_leaves_the_file_before(history, tmp_path):
     assert "cannot be written: No such file" in one_line(call("export", "jsonl", "-o", tmp_path / "no" / "file"))
     file = tmp_path / "file"
     file.write_text("before")
-    assert call("export", "jsonl", "99", "-o", file).returncode == 1
+    assert call("export", "jsonl", "nope", "-o", file).returncode == 1
     assert (file.read_text(), list(tmp_path.glob("file*"))) == ("before", [file])
 
 

@@ -20,14 +20,6 @@ from tests.test_look_back import add, call, numbers, one_line
 OFFERED = ["status", "output", "error", "cancel"]
 
 
-@pytest.fixture(params=["sqlite", "filesystem"])
-def kind(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each store in turn, for this process and those it starts."""
-    kind: str = request.param
-    monkeypatch.setenv("QREC_STORE", kind)
-    return kind
-
-
 @pytest.fixture
 def door(kind: str) -> Qrec:
     return Qrec()

@@ -123,14 +123,6 @@ def one_line(result: Result, code: int = 1) -> str:
     return result.err.removeprefix("qrec: ").removesuffix("\n")
 
 
-@pytest.fixture(params=["sqlite", "filesystem"])
-def kind(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each store in turn, for this process and those it starts."""
-    kind: str = request.param
-    monkeypatch.setenv("QREC_STORE", kind)
-    return kind
-
-
 @pytest.fixture
 def door(home: Path) -> Qrec:
     """The front door of the test's home."""

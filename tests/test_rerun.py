@@ -16,14 +16,6 @@ from tests.helpers import wait_until
 from tests.test_look_back import call, one_line
 
 
-@pytest.fixture(params=["sqlite", "filesystem"])
-def kind(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each store in turn, for this process and those it starts."""
-    kind: str = request.param
-    monkeypatch.setenv("QREC_STORE", kind)
-    return kind
-
-
 def script(path: Path, *lines: str) -> Path:
     """A program that a test can change."""
     path.write_text("\n".join(("#!/bin/sh", *lines, "")))

@@ -26,14 +26,6 @@ from tests.helpers import wait_until
 from tests.test_look_back import ESCAPES, add, call, in_terminal, lines, numbers, one_line
 
 
-@pytest.fixture(params=["sqlite", "filesystem"])
-def kind(request: pytest.FixtureRequest, home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each store in turn, for this process and those it starts."""
-    kind: str = request.param
-    monkeypatch.setenv("QREC_STORE", kind)
-    return kind
-
-
 @pytest.fixture
 def door(kind: str) -> Qrec:
     return Qrec()
