@@ -186,10 +186,21 @@ def start_error(program: str, error: OSError) -> CouldNotStart:
 
 
 def own_peak() -> int:
-    """Our own peak of resident memory, in bytes."""
+    """Our own peak of resident memory, in bytes; not that of getrusage, which is inherited in the same way."""
+    if line := own_status("VmHWM"):
+        return int(line) * 1024
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * MEMORY_UNIT
+
+
+def own_status(name: str) -> str:
+    """One of the figures that Linux tells of this process; nothing elsewhere."""
+    try:
+        with open("/proc/self/status") as file:
+            return next((line.split()[1] for line in file if line.startswith(f"{name}:")), "")
+    except OSError:
+        return ""
 
 
 def reap(pid: int, floor: int = 0) -> Ended:
@@ -582,11 +593,7 @@ def spawn_unattended(argv: Sequence[str], folder: str, cwd: str, env: Mapping[st
 
 def own_umask() -> str:
     """Our umask in octal digits; to be asked for by the usual call it would have to be changed, under other threads."""
-    try:
-        with open("/proc/self/status") as file:
-            return next(line.split()[1] for line in file if line.startswith("Umask:"))
-    except (OSError, StopIteration):
-        return "022"
+    return own_status("Umask") or "022"
 
 
 def shim_process(folder: str) -> tuple[int, int] | None:

@@ -135,7 +135,7 @@ class Recorder:
 
     def take_in(self) -> None:
         """Give the store the records that were left for it; those whose recorder still lives are its own business."""
-        for task in spool.waiting(self.home):
+        for task in spool.waiting(self.home, self.store.place):
             if not task.status.is_final and runs(task, "recorder") is not False:
                 continue
             self.take(task)
@@ -187,7 +187,7 @@ class Recording:
     def spool(self) -> None:
         """Leave the record as it stands for the next qrec call."""
         try:
-            spool.put(self.home, self.task)
+            spool.put(self.home, self.task, self.store.place)
             self.spooled = True
         except OSError as error:
             self.complain(f"not recorded: {self.home}: {error.strerror}")

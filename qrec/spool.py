@@ -23,10 +23,10 @@ def spool_path(home: str, uid: str, attempt: int) -> str:
     return os.path.join(home, "incoming", f"{uid}.{attempt}.json")
 
 
-def put(home: str, task: Task) -> None:
-    """Leave a record for whoever comes next.  Raises OSError."""
+def put(home: str, task: Task, store: str) -> None:
+    """Leave a record for whoever opens that store next.  Raises OSError."""
     path = spool_path(home, task.uid, task.attempt)
-    content = json.dumps(task.plain()).encode()
+    content = json.dumps({**task.plain(), "store": store}).encode()
     try:
         replace_file(path, content)
     except FileNotFoundError:
@@ -42,22 +42,23 @@ def drop(home: str, task: Task) -> None:
         pass  # it was never written, or somebody took it in
 
 
-def waiting(home: str) -> Iterator[Task]:
-    """The records that wait, oldest first."""
+def waiting(home: str, store: str) -> Iterator[Task]:
+    """The records that wait for that store, oldest first."""
     folder = os.path.join(home, "incoming")
     try:
         names = [name for name in os.listdir(folder) if name.endswith(".json")]
     except OSError:
         return
-    tasks = [task for name in names if (task := read(os.path.join(folder, name))) is not None]
+    tasks = [task for name in names if (task := read(os.path.join(folder, name), store)) is not None]
     yield from sorted(tasks, key=lambda task: task.created)
 
 
-def read(path: str) -> Task | None:
-    """The record in a file; None if it was taken in meanwhile, or is none."""
+def read(path: str, store: str) -> Task | None:
+    """The record in a file; None if it was taken in meanwhile, waits for another store, or is none."""
     try:
         with open(path, encoding="utf-8") as file:
             values = json.load(file)
-        return Task.from_plain(values) if isinstance(values, dict) else None
+        meant = isinstance(values, dict) and values.get("store") == store
+        return Task.from_plain(values) if meant else None
     except (OSError, ValueError, TypeError):
         return None

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import qrec
-from qrec import Qrec, Query, Status, Task
+from qrec import Qrec, Query, Status, Task, spool
 from qrec.errors import (
     ManyTasks,
     NoSuchAction,
@@ -350,3 +350,12 @@ def test_an_interrupt_while_the_command_ignores_it(home):
         assert program.wait(60) == 0
     assert rest[0] == "interrupted"
     assert Qrec().get("1").status is Status.CANCELLED
+
+
+def test_a_record_waits_for_the_store_it_is_meant_for(home):
+    here, there = Qrec(store="sqlite"), Qrec(store="filesystem")
+    task = here.new_task("true").copy(status=Status.COMPLETE, returncode=0)
+    spool.put(here.home, task, here.store.place)
+    assert there.find() == []
+    assert [(found.uid, found.returncode) for found in here.find()] == [(task.uid, 0)]
+    assert not list((home / "incoming").iterdir())

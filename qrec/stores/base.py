@@ -93,6 +93,11 @@ class Store(abc.ABC):
         self.home = home
         self.location = location or self.default_location(home)
 
+    @property
+    def place(self) -> str:
+        """Which store this is, among those that a home may know."""
+        return f"{self.name}:{os.path.realpath(self.location)}"
+
     @staticmethod
     @abc.abstractmethod
     def default_location(home: str) -> str:

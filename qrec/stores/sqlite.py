@@ -387,9 +387,19 @@ def newest(streams: Sequence[Iterator[Task]]) -> Iterator[Task]:
 # Opening and making
 
 
+class Connection(sqlite3.Connection):
+    """A connection that closes itself when nobody holds it any more: programs that use us as a library come and go."""
+
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except sqlite3.Error:
+            pass  # collected by another thread than its own
+
+
 def connect(path: str, patience: float) -> sqlite3.Connection:
     """A connection that begins and ends its transactions itself."""
-    db = sqlite3.connect(path, timeout=patience, isolation_level=None)
+    db = sqlite3.connect(path, timeout=patience, isolation_level=None, factory=Connection)
     db.execute("PRAGMA synchronous = NORMAL")
     return db
 
@@ -408,13 +418,13 @@ def open_file(path: str, patience: float) -> tuple[sqlite3.Connection, int]:
             raise
         from urllib.parse import quote
 
-        db = sqlite3.connect(f"file:{quote(path)}?immutable=1", uri=True, isolation_level=None)
+        db = sqlite3.connect(f"file:{quote(path)}?immutable=1", uri=True, isolation_level=None, factory=Connection)
         return db, db.execute("PRAGMA user_version").fetchone()[0]
 
 
 def empty_store() -> sqlite3.Connection:
     """A store with nothing in it, for readers that come before the first writer."""
-    db = sqlite3.connect(":memory:", isolation_level=None)
+    db = sqlite3.connect(":memory:", isolation_level=None, factory=Connection)
     lay_out(db)
     return db
 
