@@ -720,3 +720,29 @@ def test_json_on_every_verb(kind, qrec):
     uid = call("get").json["uid"]
     assert call("clear", "1", "-y", "--json").json == {"removed": [uid], "left": []}
     assert call("clear", "--all", "-y", "--json").json == {"removed": [], "left": []}
+
+
+FACETS = [
+    (["--host", "box"], [1]),
+    (["--user", "ada"], [1, 2]),
+    (["--commit", "abc"], [2]),
+    (["--code", "137"], [3]),
+    (["--longer", "1m"], [2]),
+    (["--mem-over", "1G"], [1, 3]),
+    (["--mem-over", "1G", "--user", "ada"], [1]),
+    (["--executor", "shell", "--longer", "500ms", "--failed"], [3]),
+]
+
+
+@pytest.mark.parametrize(("words", "expected"), FACETS, ids=lambda value: " ".join(map(str, value)))
+def test_every_facet_narrows_ls_and_search(kind, door, words, expected):
+    began = "2026-11-01T10:00:00.000000Z"
+    short, long = "2026-11-01T10:00:01.000000Z", "2026-11-01T10:02:00.000000Z"
+    small, large = {"memory": 10**6}, {"memory": 2 * 10**9}
+    add(door.store, "make a", host="box", user="ada", started=began, ended=began, usage=large)
+    add(door.store, "make b", user="ada", started=began, ended=long, usage=small, facts={"commit": "abcdef"})
+    add(door.store, "make c", user="ben", started=began, ended=short, usage=large, status="failed", returncode=137)
+    listing = [word for word in words if word not in ("--executor", "shell")]
+    rows = call("ls", *listing, "--json").json
+    assert [row["number"] for row in rows] == expected
+    assert [row["number"] for row in call("search", "make", *words, "--json").json] == expected

@@ -7,6 +7,7 @@ import itertools
 import os
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -554,3 +555,30 @@ def test_both_stores_find_what_a_plain_comparison_finds(kind):
                 history.search(word)
 
     check()
+
+
+def test_results_stay_right_while_others_write(kind, door):
+    """Whatever had ended before a search began is found, and nothing is found that does not hold the word."""
+    ended: list[str] = []
+    over = threading.Event()
+
+    def write() -> None:
+        writer = Qrec()
+        for number in range(40):
+            word = "wanted" if number % 2 else "other"
+            task = add(writer.store, f"echo {word} {number}", kept=Kept(stdout=f"{word} here\n".encode()))
+            if number % 2:
+                ended.append(task.uid)
+        over.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    looks = 0
+    while not over.is_set() or not looks:
+        before = set(ended)
+        hits = door.search(["wanted", "here"], limit=None)
+        looks += 1
+        assert before <= {hit.task.uid for hit in hits}
+        assert all("wanted" in hit.task.command for hit in hits)
+    thread.join()
+    assert {hit.task.uid for hit in door.search(["wanted", "here"], limit=None)} == set(ended)
