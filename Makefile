@@ -2,13 +2,14 @@
 
 python := .venv/bin/python
 
-.PHONY: help demo test lint unit format test-all-pythons clean ready
+.PHONY: help demo test bench lint unit format test-all-pythons clean ready
 # "make -j test" shall not mix the linters' words with pytest's
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo              record a command and show it again'
 	@echo 'make test              lint and test everything'
+	@echo 'make bench             measure what qrec costs (bench/README.md)'
 	@echo 'make lint              ruff and mypy only'
 	@echo 'make unit              pytest only; make unit ARGS="-n0 -k store"'
 	@echo 'make format            let ruff mend what it can'
@@ -31,6 +32,13 @@ lint: ready
 
 unit: ready
 	$(python) -m pytest $(ARGS)
+
+# In an environment of its own: an editable install would cost start-up time.
+bench: ready
+	$(python) -m venv .venvs/bench
+	.venvs/bench/bin/python -m pip -q install . con-duct
+	.venvs/bench/bin/python bench/speed.py
+	.venvs/bench/bin/python bench/million.py
 
 format: ready
 	$(python) -m ruff check --fix
