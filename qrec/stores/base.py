@@ -53,7 +53,7 @@ class Query(Record):
             and (self.commit is None or str(task.facts.get("commit", "")).startswith(self.commit))
             and (self.since is None or task.created >= self.since)
             and (self.until is None or task.created < self.until)
-            and (self.longer is None or (task.seconds or 0) >= self.longer)
+            and (self.longer is None or ran(task) >= self.longer)
             and (self.memory_over is None or task.usage.get("memory", 0) > self.memory_over)
             and (self.code is None or task.returncode == self.code)
         )
@@ -65,6 +65,11 @@ class Bundle(Record):
     task: Task
     attempts: tuple[Task, ...] = ()  #: those before the current one
     kept: Mapping[int, Kept] = {}  #: by attempt, the output that lives in the store
+
+
+def ran(task: Task) -> float:
+    """How long a task ran, in seconds; nothing is as short as what never began, or whose end nobody saw."""
+    return -1.0 if task.seconds is None else task.seconds
 
 
 def is_below(folder: str, top: str) -> bool:
