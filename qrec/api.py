@@ -25,7 +25,7 @@ from qrec.task import Status, Task, new_uid, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
     from qrec.executors.base import Action, Executor
@@ -234,12 +234,18 @@ class Qrec:
         return published(task, self.output(task), [*before, self.store.get(task.uid).attempt])
 
     def search(
-        self, words: Sequence[str], query: Query | None = None, limit: int | None = SHOWN, deep: bool = False
+        self,
+        words: Sequence[str],
+        query: Query | None = None,
+        limit: int | None = SHOWN,
+        deep: bool = False,
+        watch: Callable[[Iterator[Task]], Iterator[Task]] = iter,
     ) -> list[Hit]:
         """The newest tasks that hold every word in command, message, tags or output, oldest first.
 
         Case does not matter.  Words under three characters are looked for in the newest 10,000 tasks only, unless
         a longer word stands beside them.  Of an output above 2 MiB the ends are searched; all of it if `deep`.
+        The tasks that have to be compared pass through `watch`, which may count them.
         """
         from itertools import islice
 
@@ -254,7 +260,7 @@ class Qrec:
         tasks = self.store.candidates(long, query) if long else islice(self.store.newest_first(query), SHORT_SCAN)
         if deep:
             tasks = self.with_large(tasks, query)
-        found = ((task, matches(task, self.output(task), folded, deep)) for task in tasks)
+        found = ((task, matches(task, self.output(task), folded, deep)) for task in watch(tasks))
         hits = (Hit(task=task, matches=matched) for task, matched in found if matched)
         return list(islice(hits, limit))[::-1]
 

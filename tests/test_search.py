@@ -582,3 +582,17 @@ def test_results_stay_right_while_others_write(kind, door):
         assert all("wanted" in hit.task.command for hit in hits)
     thread.join()
     assert {hit.task.uid for hit in door.search(["wanted", "here"], limit=None)} == set(ended)
+
+
+def test_what_has_to_be_compared_can_be_watched(kind, door):
+    """Behind it is the progress that a long search shows."""
+    tasks = [add(door.store, "echo wanted"), add(door.store, "echo other"), add(door.store, "echo wanted too")]
+    seen: list[str] = []
+
+    def watch(compared: Iterator[Task]) -> Iterator[Task]:
+        for task in compared:
+            seen.append(task.uid)
+            yield task
+
+    found = door.search(["wanted"], watch=watch)
+    assert {hit.task.uid for hit in found} == {tasks[0].uid, tasks[2].uid} <= set(seen)

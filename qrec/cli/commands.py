@@ -310,11 +310,20 @@ def search(
     phrase.
     """
     from qrec.cli.show import hit_lines, put, put_json
+    from qrec.output import uids_with_folders
+    from qrec.progress import track
     from qrec.search import PIECE, SHORT_SCAN
 
     door = looking(given)
     shown = limit_of(limit, all_)
-    hits = door.search(words, query_of(**narrowed), None if shown is None else shown + 1, deep)
+    large = len(uids_with_folders(door.home)) if deep else None
+    hits = door.search(
+        words,
+        query_of(**narrowed),
+        None if shown is None else shown + 1,
+        deep,
+        watch=lambda tasks: track(tasks, "searching", large),
+    )
     more, hits = shown is not None and len(hits) > shown, hits[-shown:] if shown else hits
     if given["json"]:
         put_json([{**hit.task.summary(), "matches": [match.asdict() for match in hit.matches]} for hit in hits])

@@ -47,7 +47,7 @@ PRUNED_EVERY = 500  #: events between two prunings
 UUID = 37  #: characters of a uid after the executor's name
 MANY = 500  #: values in one statement
 INDEXED_AT_ONCE = 5_000  #: tasks that one search takes into the index before it answers
-INDEXED_TEXT = 8 << 20  #: characters of the same
+INDEXED_TEXT = 4 << 20  #: characters of the same
 
 TASK_COLUMNS = """
     uid TEXT NOT NULL, executor TEXT NOT NULL, command TEXT NOT NULL, argv TEXT, turn INTEGER NOT NULL,
