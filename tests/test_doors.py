@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from qrec import progress
 from qrec.api import Qrec
 from qrec.doors import intake, jsonl
-from qrec.doors.carry import batches, carry, oldest_first, whole
+from qrec.doors.carry import batches, carry, whole
 from qrec.doors.qme import uuid_of
 from qrec.doors.records import NotATask
 from qrec.errors import StoreBusy
@@ -152,10 +152,10 @@ def test_there_and_back_again_between_stores(source, target):
                 opened(f"{source}:{folder}/back", folder),
             )
             here.add_all(given)
-            assert list(carry(here, there, oldest_first(here, Query()))) == ([(len(given),) * 2] if given else [])
-            list(carry(there, back, oldest_first(there, Query())))
+            assert list(carry(here, there, here.oldest_first(Query()))) == ([(len(given),) * 2] if given else [])
+            list(carry(there, back, there.oldest_first(Query())))
             assert contents(back) == contents(there) == contents(here) == given
-            assert sum(new for _, new in carry(here, there, oldest_first(here, Query()))) == 0
+            assert sum(new for _, new in carry(here, there, here.oldest_first(Query()))) == 0
             close(here, there, back)
 
     check()

@@ -79,9 +79,7 @@ def chosen_tasks(door: Qrec, names: Iterable[str], query: Query, limit: int | No
     elif limit is not None:
         tasks = door.store.find(query, limit)
     else:
-        from qrec.doors.carry import oldest_first
-
-        return oldest_first(door.store, query), door.store.count(query)
+        return door.store.oldest_first(query), door.store.count(query)
     return tasks, len(tasks)
 
 
@@ -267,14 +265,14 @@ def store_copy(source: str, target: str, as_json: bool) -> None:
     FROM and TO are named as --store names them: sqlite, filesystem, sqlite:/some/file.  Numbers are kept where TO has
     none as high.  Outputs above 64 KiB are files in the home, which serves both.
     """
-    from qrec.doors.carry import carry, oldest_first
+    from qrec.doors.carry import carry
     from qrec.progress import Progress
     from qrec.stores.base import Query
 
     here, there = two_stores(source, target)
     new = seen = 0
     with Progress("copying", here.count(Query())) as progress:
-        for count, fresh in carry(here, there, oldest_first(here, Query())):
+        for count, fresh in carry(here, there, here.oldest_first(Query())):
             seen, new = seen + count, new + fresh
             progress.advance(count, count)
     report(wants_json(as_json), {"new": new, "present": seen - new})

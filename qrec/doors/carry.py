@@ -13,18 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from qrec.stores.base import Bundle, Query, Store
+    from qrec.stores.base import Bundle, Store
     from qrec.task import Task
-
-
-def oldest_first(store: Store, query: Query) -> Iterator[Task]:
-    """The tasks that match by ascending number, so that numbers can be kept; only their uids are held in memory."""
-    uids = [task.uid for task in store.newest_first(query)]
-    while uids:
-        try:
-            yield store.get(uids.pop())
-        except NoSuchTask:
-            pass  # removed meanwhile
 
 
 def whole(store: Store, task: Task) -> Bundle:

@@ -219,6 +219,15 @@ class Store(abc.ABC):
 
     # What follows from the rest
 
+    def oldest_first(self, query: Query) -> Iterator[Task]:
+        """The tasks that match, by ascending number, as they are when they are reached; for reading a whole history."""
+        uids = [task.uid for task in self.newest_first(query)]
+        while uids:
+            try:
+                yield self.get(uids.pop())
+            except NoSuchTask:
+                pass  # removed meanwhile
+
     def bundle(self, task: Task) -> Bundle:
         """All that the store has of a task."""
         attempts = tuple(self.attempts(task.uid))

@@ -45,6 +45,7 @@ USAGE = ("cpu", "memory")
 REMEMBERED_EVENTS = 2_000
 PRUNED_EVERY = 500  #: events between two prunings
 UUID = 37  #: characters of a uid after the executor's name
+PAGE = 1_000  #: tasks read at a time by those who read them all
 MANY = 500  #: values in one statement
 INDEXED_AT_ONCE = 5_000  #: tasks that one search takes into the index before it answers
 INDEXED_TEXT = 4 << 20  #: characters of the same
@@ -303,6 +304,15 @@ class SqliteStore(Store):
             return newest(each)
         condition, values = where(query)
         return self.tasks(f"SELECT {', '.join(COLUMNS)} FROM tasks WHERE {condition} ORDER BY number DESC", values)
+
+    def oldest_first(self, query: Query) -> Iterator[Task]:
+        """See Store.  Read a page at a time: neither memory nor the store's log grows with the history."""
+        condition, values = where(query)
+        page = f"number > ? AND {condition} ORDER BY number LIMIT {PAGE}"
+        after = 0
+        while tasks := list(self.tasks(f"SELECT {', '.join(COLUMNS)} FROM tasks WHERE {page}", (after, *values))):
+            yield from tasks
+            after = tasks[-1].number
 
     def tasks(self, sql: str, values: Sequence[Any]) -> Iterator[Task]:
         """The rows of a SELECT as tasks."""

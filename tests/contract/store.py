@@ -611,6 +611,7 @@ class StoreContract:
             expected = [task for task in added if query.matches(task)]
             assert store.find(query) == expected
             assert list(store.newest_first(query)) == expected[::-1]
+            assert list(store.oldest_first(query)) == expected
             assert store.count(query) == len(expected)
             assert store.find(query, limit=2) == expected[-2:]
 
@@ -635,6 +636,16 @@ class StoreContract:
             assert {n: one for n, one in whole.kept.items() if one != Kept()} == {
                 n: one for n, one in kept.items() if one != Kept()
             }
+
+    def test_a_whole_history_is_read_in_order_while_it_changes(self, store, other):
+        tasks = [make() for _ in range(1200)]
+        store.add_all([Bundle(task=task) for task in tasks])
+        seen = []
+        for task in store.oldest_first(Query()):
+            if task.number == 3:
+                other.delete(tasks[1150].uid)
+            seen.append(task.number)
+        assert seen == [number for number in range(1, 1201) if number != 1151]
 
     def test_a_number_above_all_there_are_is_kept(self, store):
         store.add(make())
