@@ -220,7 +220,10 @@ class Store(abc.ABC):
     # What follows from the rest
 
     def oldest_first(self, query: Query) -> Iterator[Task]:
-        """The tasks that match, by ascending number, as they are when they are reached; for reading a whole history."""
+        """The tasks that match, by ascending number, for reading a whole history.
+
+        One that is changed or removed meanwhile may be told as it was.
+        """
         uids = [task.uid for task in self.newest_first(query)]
         while uids:
             try:
