@@ -503,7 +503,7 @@ class Watch:
         if self.signals:
             self.drained.acquire()
             os.kill(os.getpid(), MARK)
-            self.drained.acquire()
+            self.drained.acquire(timeout=2 * self.grace + GRACE)  # it may be ending descendants; never hang on it
 
     def look_after(self, deadline: float | None) -> None:
         """Wait for signals until the deadline, end the child then, and go on waiting."""
