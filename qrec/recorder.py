@@ -6,7 +6,7 @@ import os
 import signal
 
 from qrec import spool
-from qrec.errors import CouldNotStart, DuplicateTask, NoSuchTask, StaleTask, StoreBusy, StoreError
+from qrec.errors import CouldNotStart, DuplicateTask, NoSuchTask, StaleTask, StoreBusy
 from qrec.output import Writer, attempt_folder, fold, make_private, remove_folder
 from qrec.process import (
     GRACE,
@@ -215,7 +215,7 @@ class Recording:
                 self.known = True
         except StoreBusy:
             return True
-        except StoreError as error:
+        except Exception as error:  # whatever it is: the command runs, and its output has to be read
             self.hopeless = True
             self.complain(f"not recorded yet: {error}")
             return False
@@ -260,7 +260,7 @@ class Recording:
         self.task = self.task.copy(status=status, **fields)
         try:
             self.store_end(before, status, fields)
-        except (StoreError, OSError) as error:
+        except Exception as error:  # a store's mistake, a plug-in's perhaps, must not change the command's code
             self.leave(error)
         return self.task
 

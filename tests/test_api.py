@@ -359,3 +359,30 @@ def test_a_record_waits_for_the_store_it_is_meant_for(home):
     assert there.find() == []
     assert [(found.uid, found.returncode) for found in here.find()] == [(task.uid, 0)]
     assert not list((home / "incoming").iterdir())
+
+
+def test_a_detached_command_is_settled_by_whoever_comes_next(kind, home, tmp_path):
+    door = Qrec()
+    task = door.new_task(["sh", "-c", "pwd; echo err >&2; exit 3"], cwd=str(tmp_path))
+    begun = door.recorder.detach(task, task.argv)
+    assert begun.status is Status.RUNNING
+    later = Qrec()
+    wait_until(lambda: later.get(task.uid).status.is_final)
+    ended = later.get(task.uid)
+    assert (ended.status, ended.returncode) == (Status.FAILED, 3)
+    output = later.output(ended)
+    assert (output.read("stdout"), output.read("stderr")) == (f"{tmp_path}\n".encode(), b"err\n")
+    assert not list(home.glob("attempts/*/*"))
+
+
+def test_a_store_with_a_mistake_in_it_does_not_harm_the_command(home, monkeypatch, capfd):
+    door = Qrec(store="sqlite")
+
+    def mistaken(*_: object, **__: object) -> None:
+        raise KeyError("a mistake in a plug-in")
+
+    monkeypatch.setattr(door.store, "add", mistaken)
+    task = door.run(["sh", "-c", "echo out; exit 4"])
+    assert (task.status, task.returncode, capfd.readouterr().out) == (Status.FAILED, 4, "out\n")
+    assert "mistake" in door.complaints[0]
+    assert [found.returncode for found in Qrec(store="sqlite").find()] == [4], "the record waited"
