@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-from qrec import Qrec
+from qrec import Qrec, Status, spool
 from tests.helpers import Result, wait_until
 
 
@@ -246,3 +246,13 @@ def test_8_a_signal_between_the_commands_end_and_its_record(qrec, start, home, s
         process.communicate()
     task = qrec("ls", "--json").json[-1]
     assert (task["status"], task["returncode"]) == ("failed", 4)
+
+
+def test_8_what_waits_is_taken_in_by_the_next_run_too(qrec, home):
+    """Not only by those who look."""
+    door = Qrec()
+    left = door.new_task("true").copy(status=Status.COMPLETE, returncode=0)
+    spool.put(str(home), left, door.store.place)
+    qrec("run", "false")
+    assert not list((home / "incoming").iterdir())
+    assert door.store.get(left.uid).returncode == 0

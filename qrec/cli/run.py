@@ -51,6 +51,7 @@ def time_limit(words: str | None) -> float | None:
 
 def conclude(qrec: Qrec, task: Task, options: Mapping[str, Any]) -> int:
     """Say how it went and what could not be recorded, and end as the command did."""
+    take_in_others(qrec, task)
     quiet = options["quiet"] or qrec.setting("quiet")
     for complaint in qrec.complaints[:1]:
         say(complaint)
@@ -65,6 +66,16 @@ def conclude(qrec: Qrec, task: Task, options: Mapping[str, Any]) -> int:
 
         die_of(task.data["interrupted"])
     return task.returncode or 0
+
+
+def take_in_others(qrec: Qrec, task: Task) -> None:
+    """Take in what others had to leave, if the store has just shown that it can be written."""
+    if not task.number:
+        return
+    try:
+        qrec.recorder.take_in()
+    except Exception:  # they are told of it who look; this command has ended, and its code is to be passed on
+        pass
 
 
 def closing_line(task: Task) -> str:
