@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from qrec.stores.base import Store
 
 SHOWN = 50  #: tasks in a list when nobody says how many
+AT_LOOK = 0.5  #: seconds a look back waits for another writer before it shows what there is
 FOLLOWED = 0.05  #: seconds between two looks at a growing output
 
 
@@ -178,14 +179,17 @@ class Qrec:
     def refresh(self) -> None:
         """Take in what waits for the store, and learn how the running tasks stand.
 
-        A store that cannot be written now is no reason not to read it.
+        A store that cannot be written now is no reason not to read it, nor to wait for it long.
         """
+        patience, self.store.patience = self.store.patience, min(self.store.patience, AT_LOOK)
         try:
             self.recorder.take_in()
             unfinished = Query(statuses=frozenset({Status.RUNNING, Status.SUBMITTED}))
             self.refresh_tasks(self.store.find(unfinished))
         except (StoreBusy, StoreUnwritable) as error:
             self.complaints.append(f"shown as last recorded: {error}")
+        finally:
+            self.store.patience = patience
 
     def refresh_tasks(self, tasks: Sequence[Task]) -> None:
         """Ask each executor about its unfinished tasks, all at once."""

@@ -138,8 +138,11 @@ class Recorder:
         for task in spool.waiting(self.home, self.store.place):
             if not task.status.is_final and runs(task, "recorder") is not False:
                 continue
-            self.take(task)
-            spool.drop(self.home, task)
+            # Only now that its recorder is gone does the file not change any more: it may have left the end last.
+            left = spool.read(spool.spool_path(self.home, task.uid, task.attempt), self.store.place)
+            if left is not None:
+                self.take(left)
+                spool.drop(self.home, left)
 
     def take(self, task: Task) -> None:
         """Give the store one attempt's record, whatever it has of it by now."""
