@@ -314,13 +314,13 @@ def last_lines(output: Output, lines: int, streams: Sequence[str] = STREAMS) -> 
             # The very last newline ends a line and begins none.
             breaks = block.count(b"\n") - (not found and block.endswith(b"\n"))
             if breaks >= wanted:
-                return [(stream, after_breaks(block, breaks - wanted, not found)), *found[::-1]] if lines else []
+                return [(stream, after_breaks(block, breaks - wanted)), *found[::-1]] if lines else []
             wanted -= breaks
             found.append((stream, block))
     return found[::-1]
 
 
-def after_breaks(block: bytes, skipped: int, is_last: bool) -> bytes:
+def after_breaks(block: bytes, skipped: int) -> bytes:
     """The block without its first lines, `skipped` + 1 of them."""
     position = 0
     for _ in range(skipped + 1):

@@ -1,7 +1,7 @@
 """The store in one SQLite file: real columns, a trigram index for search, safe for any number of processes.
 
-The record path uses the standard library's `sqlite3`; old stores are migrated, and users' queries are run, through
-`sqlite_utils` on the same connection, which is imported only then.
+The record path uses the standard library's `sqlite3`; old stores are migrated through `sqlite_utils`, which
+is imported only then.  Users' queries have a connection of their own, which cannot write (`qrec.doors.sql`).
 """
 
 from __future__ import annotations
@@ -165,12 +165,6 @@ class SqliteStore(Store):
         """The rows of a SELECT, as they are asked for."""
         with translated(self.location):
             yield from self.connection().execute(sql, values)
-
-    def utils(self) -> sqlite_utils.Database:
-        """The same connection as sqlite-utils sees it, for users' queries."""
-        import sqlite_utils
-
-        return sqlite_utils.Database(self.connection(), execute_plugins=False)
 
     # Writing
 
