@@ -45,7 +45,7 @@ def run_completion(instruction: str) -> int:
 
 def run_click(words: Sequence[str]) -> int:
     """Every other call."""
-    from qrec.cli.commands import qrec
+    from qrec.cli.verbs import qrec
 
     return guarded(lambda: qrec.main(list(words), prog_name="qrec", standalone_mode=False) or 0, "--debug" in words)
 

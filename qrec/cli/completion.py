@@ -128,7 +128,7 @@ SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 
 def answer(instruction: str) -> int:
     """Print what a shell's function asks for.  Whatever goes wrong, nothing may spoil the line somebody is typing."""
-    from qrec.cli.commands import qrec
+    from qrec.cli.verbs import qrec
 
     shell, _, act = instruction.partition("_")
     try:

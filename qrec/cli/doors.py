@@ -9,13 +9,12 @@ from contextlib import contextmanager
 import click
 
 from qrec.cli import say
-from qrec.cli.commands import (
+from qrec.cli.verbs import (
     AS_JSON,
     completes,
     filters,
     front_door,
     looking,
-    qrec,
     query_of,
     tell,
     verb,
@@ -247,7 +246,7 @@ def report(as_json: bool, counts: dict[str, int]) -> None:
 # Across
 
 
-@qrec.group("store", epilog="\b\nExample:\n  qrec store copy sqlite filesystem\n  qrec store schema")
+@click.group("store", epilog="\b\nExample:\n  qrec store copy sqlite filesystem\n  qrec store schema")
 def store() -> None:
     """Copy a store into another, or see how it is built."""
 

@@ -1,0 +1,224 @@
+"""The verbs that act on a task."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from qrec.cli import say
+from qrec.cli.printed import print_blocks
+from qrec.cli.verbs import completes, front_door, looking, tell, verb
+from qrec.cli.words import JSON, YES
+from qrec.errors import BrokenPlugin, NoSuchAction, NoSuchTask, QrecError, Refused, WrongUsage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from qrec.api import Qrec
+    from qrec.executors.base import Action
+    from qrec.task import Task
+
+
+class ExecVerb(click.Command):
+    """A verb whose `--help` belongs to the action, if one is named."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the help option only where it stands alone."""
+        if any(not word.startswith("-") for word in args):
+            ctx.help_option_names = []
+        return super().parse_args(ctx, args)
+
+
+@verb(
+    "qrec exec status 12\n  qrec exec 12 output\n  qrec exec shell",
+    JSON,
+    name="exec",
+    cls=ExecVerb,
+    context_settings={"ignore_unknown_options": True},
+)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[ACTION] [TASK]", shell_complete=completes("exec"))
+def exec_(given: dict[str, Any], words: tuple[str, ...]) -> None:
+    """Do what a task's executor offers.
+
+    ACTION and TASK may come in either order.  Without an action, or with an executor's name alone, lists what can be
+    done; `qrec exec ACTION --help` tells an action's options.
+    """
+    door = front_door(given)
+    offered = all_actions(door)
+    name = next((word for word in words if word in offered), None)
+    if name is None:
+        without_action(given, door, words)
+    else:
+        rest = list(words)
+        rest.remove(name)
+        reference, values = read_action(offered[name], rest)
+        present(given, door.act(reference, name, **values))
+    tell(door)
+
+
+def without_action(given: dict[str, Any], door: Qrec, words: Sequence[str]) -> None:
+    """List what an executor's tasks, or one task, offer; say so if a word is no action."""
+    if len(words) == 1 and words[0] in door.registry.names("qrec.executors"):
+        list_actions(given, door.actions(words[0]))
+    elif len(words) > 1:
+        no_such_action(door, words)
+    else:
+        list_actions(given, door.actions(door.get(words[0] if words else None).executor))
+
+
+def no_such_action(door: Qrec, words: Sequence[str]) -> None:
+    """Of two words that are no action, the one that names a task is the task, and the other was meant as the action."""
+    for reference, name in (words[:2], words[1::-1]):
+        try:
+            executor = door.get(reference).executor
+        except NoSuchTask:
+            continue
+        raise NoSuchAction(name, executor, list(door.actions(executor)))
+    raise NoSuchTask(words[0])
+
+
+def all_actions(door: Qrec) -> dict[str, list[Action]]:
+    """Every executor's actions by name; what a broken plug-in would offer is not to be had."""
+    offered: dict[str, list[Action]] = {}
+    for executor in door.registry.names("qrec.executors"):
+        try:
+            actions = door.actions(executor)
+        except BrokenPlugin as error:
+            door.complaints.append(str(error))
+            continue
+        for name, action in actions.items():
+            offered.setdefault(name, []).append(action)
+    return offered
+
+
+def read_action(actions: Sequence[Action], words: list[str]) -> tuple[str | None, dict[str, Any]]:
+    """The task, and the values of the options that are given, among the words beside an action's name."""
+    options = {option.name: option for action in actions for option in action.options}
+    parameters: list[click.Parameter] = [click.Argument(["task"], required=False)]
+    for option in options.values():
+        names = [f"--{option.name.replace('_', '-')}", option.name]
+        kind: dict[str, Any] = {"is_flag": True} if option.kind is bool else {"type": option.kind}
+        parameters.append(click.Option(names, default=option.default, help=option.help, show_default=True, **kind))
+    command = click.Command(actions[0].name, params=parameters, help=actions[0].help)
+    with command.make_context(f"qrec exec {actions[0].name}", words) as context:
+        given = click.core.ParameterSource.COMMANDLINE
+        told = {name: value for name, value in context.params.items() if context.get_parameter_source(name) is given}
+    reference = told.pop("task", None)
+    return reference, told
+
+
+def list_actions(given: dict[str, Any], actions: dict[str, Action]) -> None:
+    """What can be done, a line each."""
+    from qrec.cli.show import put, put_json
+
+    if given["json"]:
+        put_json({name: action.help for name, action in actions.items()})
+    for name, action in () if given["json"] else actions.items():
+        put(f"{name:<10}  {action.help}")
+        for option in action.options:
+            put(f"{'':<10}  --{option.name.replace('_', '-')}  {option.help}".rstrip())
+
+
+def present(given: dict[str, Any], result: Any) -> None:
+    """What an action returned: bytes as they are, a task in a sentence, the rest as text."""
+    from qrec.cli.show import put, put_json
+    from qrec.output import text_lines
+    from qrec.task import Task
+
+    if isinstance(result, Task):
+        if given["json"]:
+            put_json(result.summary())
+        else:
+            put(f"{result.uid} is {result.status}")
+    elif given["json"]:
+        put_json(text_lines(result) if hasattr(result, "__next__") else result)
+    elif hasattr(result, "__next__"):
+        print_blocks(("", block) for block in result)
+    elif isinstance(result, dict):
+        for key, value in result.items():
+            put(f"{key:<10}  {'' if value is None else value}")
+    else:
+        put(str(result))
+
+
+@verb("qrec cancel 12", JSON)
+@click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=completes("running"))
+def cancel(given: dict[str, Any], tasks: tuple[str, ...]) -> None:
+    """End a running task: ask it first, kill it if it does not listen."""
+    door = front_door(given)
+    ended: list[Task] = []
+    refusals: list[QrecError] = []
+    for task in tasks or (None,):
+        try:
+            ended.append(door.cancel(task))
+        except QrecError as error:  # the others are to end all the same
+            refusals.append(error)
+    if given["json"] and len(tasks) > 1:
+        from qrec.cli.show import put_json
+
+        put_json([one.summary() for one in ended])
+    else:
+        for one in ended:
+            present(given, one)
+    if not refusals:  # what is in the way is told by them
+        tell(door)
+    for refusal in refusals[:-1]:
+        say(str(refusal))
+    if refusals:
+        raise refusals[-1]
+
+
+@verb("qrec clear 12\n  qrec clear shell -y\n  qrec clear --all -y", YES, JSON)
+@click.argument("words", nargs=-1, metavar="[TASK|EXECUTOR]...", shell_complete=completes("clear"))
+@click.option(
+    "--all", "all_", is_flag=True, help="Everything; the same as naming nothing, and needed for that with -y."
+)
+@click.option("--force", is_flag=True, help="Cancel what still runs, then remove it too.")
+def clear(given: dict[str, Any], words: tuple[str, ...], all_: bool, force: bool) -> None:
+    """Remove tasks with their output, for good.
+
+    Asks first.  Unfinished tasks are left, and named.
+    """
+    from qrec.progress import track
+
+    door = looking(given)
+    if all_ and words:
+        raise WrongUsage("name tasks or say --all, not both")
+    found = [task for word in words or (None,) for task in door.cleared(word)]
+    tasks = list({task.uid: task for task in found}.values())
+    if not tasks:
+        say("there is nothing to remove")
+        report_cleared(given, [], [])
+        return
+    ask_to_clear(given, tasks, everything=not words, all_=all_)
+    left = door.clear(track(tasks, "removing", len(tasks)), force)
+    stayed = {task.uid for task in left}
+    report_cleared(given, [task for task in tasks if task.uid not in stayed], left)
+    tell(door)
+
+
+def ask_to_clear(given: dict[str, Any], tasks: Sequence[Task], everything: bool, all_: bool) -> None:
+    """Let the user confirm, or refuse."""
+    what = f"task {tasks[0].number} ({tasks[0].uid})" if len(tasks) == 1 else f"{len(tasks)} tasks"
+    if given["yes"] and (all_ or not everything):
+        return
+    if given["yes"]:
+        raise Refused(f"this would remove all there is, {what}; say --all -y if you mean it")
+    if not sys.stdin.isatty():
+        raise Refused(f"this would remove {what}; say {'--all -y' if everything else '-y'} where nobody can be asked")
+    click.confirm(f"Remove {'all there is, ' if everything else ''}{what}?", abort=True, err=True)
+
+
+def report_cleared(given: dict[str, Any], removed: Sequence[Task], left: Sequence[Task]) -> None:
+    """What went and what stayed."""
+    from qrec.cli.show import put, put_json
+
+    if given["json"]:
+        put_json({"removed": [task.uid for task in removed], "left": [task.uid for task in left]})
+    elif removed or left:
+        put(f"{len(removed)} task{'s' * (len(removed) != 1)} removed")
+    for task in left:
+        say(f"{task.uid} is {task.status} and was left; --force cancels it first")

@@ -1,0 +1,88 @@
+"""The settings."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from qrec.cli.verbs import AS_JSON, completes, wants_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+@click.group(invoke_without_command=True, epilog="\b\nExample:\n  qrec config set store filesystem\n  qrec config list")
+@click.option("--database", metavar="sqlite|filesystem", help="Where records are kept; short for `set store`.")
+@click.pass_context
+def config(context: click.Context, database: str | None) -> None:
+    """Read and write the settings."""
+    if database is not None:
+        set_setting("store", database)
+    elif context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def settings_of() -> Any:
+    """The settings of the home that the options name; nothing else is opened, so that they can always be mended."""
+    from qrec.config import Config, find_home
+
+    return Config(find_home(click.get_current_context().find_root().params["home"]))
+
+
+def set_setting(name: str, value: str) -> None:
+    """Write one setting, if it makes sense."""
+    settings = settings_of()
+    if name == "store":
+        from qrec.registry import Registry
+
+        Registry(settings.home).store(settings.home, value)
+    settings.set(name, value)
+
+
+@config.command("get", epilog="\b\nExample:\n  qrec config get store")
+@click.argument("name", shell_complete=completes("setting"))
+@AS_JSON
+def config_get(name: str, as_json: bool) -> None:
+    """Print one setting's value in force."""
+    value = settings_of().get(name)
+    click.echo(json.dumps(value) if wants_json(as_json) else shown(value))
+
+
+@config.command("set", epilog="\b\nExample:\n  qrec config set grace 30s")
+@click.argument("name", shell_complete=completes("setting"))
+@click.argument("value")
+def config_set(name: str, value: str) -> None:
+    """Write a setting into the config file."""
+    set_setting(name, value)
+
+
+@config.command("list", epilog="\b\nExample:\n  qrec config list --json")
+@AS_JSON
+def config_list(as_json: bool) -> None:
+    """Print every setting, its value in force, and where that comes from."""
+    from qrec.config import SETTINGS
+
+    settings = settings_of()
+    values = {setting.name: settings.get(setting.name) for setting in SETTINGS}
+    if wants_json(as_json):
+        click.echo(json.dumps(values, indent=2))
+        return
+    for setting in SETTINGS:
+        click.echo(
+            f"{setting.name:<8}  {shown(values[setting.name]):<12}  {settings.source(setting.name):<12}  {setting.help}"
+        )
+
+
+@config.command("path", epilog='\b\nExample:\n  $EDITOR "$(qrec config path)"')
+@AS_JSON
+def config_path(as_json: bool) -> None:
+    """Print where the config file is, or would be."""
+    path = settings_of().path
+    click.echo(json.dumps(path) if wants_json(as_json) else path)
+
+
+def shown(value: Any) -> str:
+    """A setting's value as it is written."""
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}s" if isinstance(value, float) else str(value)

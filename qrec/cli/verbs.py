@@ -1,0 +1,222 @@
+"""The verbs: where each is written, and what they share.
+
+Each verb reads words, makes one call and prints; its file is imported when somebody uses it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from importlib import import_module
+
+import click
+
+from qrec import __version__
+from qrec.cli import say
+from qrec.cli.words import ALWAYS, Flag, merge
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, TypeVar
+
+    from qrec.api import Qrec
+    from qrec.stores.base import Query
+
+    Function = TypeVar("Function", bound=Callable[..., Any])
+
+TASK_HELP = "TASK is a number, a uid or the beginning of one; without it, the task you last started."
+
+
+def completes(kind: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
+    """What a shell offers for a word of this kind; looked up when somebody presses Tab."""
+
+    def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[Any]:
+        from qrec.cli.completion import offer
+
+        return offer(kind, context, incomplete)
+
+    return offer
+
+
+#: Options whose values a shell can offer.
+COMPLETED = {"home": "dir", "store": "store", "cwd": "dir", "tag": "tag", "executor": "executor"}
+
+
+#: The verbs in the order in which a newcomer needs them, by the file that each is written in.
+VERBS = {
+    "running": "run rerun",
+    "looking": "get ls search",
+    "printed": "log",
+    "telling": "note tag",
+    "acting": "exec cancel clear",
+    "doors": "export import store sql completion",
+    "settings": "config",
+}
+WRITTEN_IN = {name: module for module, names in VERBS.items() for name in names.split()}
+
+
+class Verbs(click.Group):
+    """The verbs; the file of one is imported when somebody uses it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In their order."""
+        return list(WRITTEN_IN)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The verb of that name; its function has an underscore behind it where the name is a word of Python."""
+        if name not in WRITTEN_IN:
+            return None
+        module = import_module(f"qrec.cli.{WRITTEN_IN[name]}")
+        found: click.Command = getattr(module, name, None) or getattr(module, f"{name}_")
+        return found
+
+
+def options(*flags: Flag) -> Callable[[Function], Function]:
+    """Declare options from their data."""
+
+    def declare(function: Function) -> Function:
+        for flag in reversed(flags):
+            settings: dict[str, Any] = {"help": flag.help}
+            settings |= {"metavar": flag.metavar, "multiple": flag.many} if flag.metavar else {"is_flag": True}
+            if flag.key in COMPLETED:
+                settings["shell_complete"] = completes(COMPLETED[flag.key])
+            function = click.option(*flag.names, flag.key, **settings)(function)
+        return function
+
+    return declare
+
+
+def verb(example: str, *flags: Flag, **settings: Any) -> Callable[[Function], click.Command]:
+    """A verb with its options and an example; its function gets the group's and its own options as one dict."""
+
+    def declare(function: Function) -> click.Command:
+        @functools.wraps(function)
+        def call(**given: Any) -> Any:
+            context = click.get_current_context()
+            keys = {flag.key for flag in flags}
+            own = {key: value for key, value in given.items() if key in keys}
+            words = {key: value for key, value in given.items() if key not in keys}
+            return function(merge(context.find_root().params, own), **words)
+
+        described = {
+            "epilog": "\b\nExample:\n" + "\n".join(f"  {line.strip()}" for line in example.splitlines()),
+            **settings,
+        }
+        made: click.Command = click.command(**described)(options(*flags)(call))
+        return made
+
+    return declare
+
+
+TASK = click.argument("task", required=False, shell_complete=completes("task"))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@options(*ALWAYS)
+@click.version_option(__version__, prog_name="qrec", message="%(prog)s %(version)s")
+def qrec(**_: Any) -> None:
+    """Record any command, wherever it runs, and look back at it.
+
+    \b
+    qrec run make test         run it as without qrec, and keep everything
+    qrec ls                    what was run, newest last
+    qrec get                   all about the last one, as JSON
+    qrec log 12                what task 12 printed
+    qrec search segfault       every task that said so
+    qrec rerun 12              the same again, in the same folder
+    """
+
+
+def front_door(given: dict[str, Any]) -> Qrec:
+    """The Qrec that the options name."""
+    from qrec.api import Qrec
+
+    return Qrec(given["home"], given["store"])
+
+
+def looking(given: dict[str, Any]) -> Qrec:
+    """The Qrec for a verb that only prints: a reader that closes its pipe (`| head`), or Ctrl-C, ends us quietly."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return front_door(given)
+
+
+def tell(door: Qrec) -> None:
+    """Tell what could not be done on the way, on stderr."""
+    for complaint in dict.fromkeys(door.complaints):
+        say(complaint)
+
+
+# Words that several verbs take
+
+ATTEMPT = click.option("--attempt", type=click.IntRange(1), metavar="N", help="An attempt before the current one.")
+
+
+def filters(function: Function) -> Function:
+    """The options that narrow down a list of tasks."""
+    from qrec.task import Status
+
+    names = [status.value for status in Status]
+    for option in reversed((
+        click.option("--status", "statuses", multiple=True, type=click.Choice(names), help="With this status."),
+        click.option("--failed", is_flag=True, help="That failed or were lost."),
+        click.option("-t", "--tag", "tags", multiple=True, metavar="TAG", shell_complete=completes("tag"),
+                     help="With this tag."),
+        click.option("--host", metavar="NAME", help="Recorded on this machine."),
+        click.option("--user", metavar="NAME", help="Run by this user."),
+        click.option("--commit", metavar="HASH", help="At this git commit, or what begins so."),
+        click.option("--code", type=int, metavar="N", help="Ended with this exit code."),
+        click.option("--longer", metavar="TIME", help="Ran for 5m, 1h30m ... or longer."),
+        click.option("--mem-over", metavar="SIZE", help="Used more memory than 500M, 2G ..."),
+        click.option("--since", metavar="TIME", help="Recorded since then: 2d (ago), today, 2026-11-20."),
+        click.option("--until", metavar="TIME", help="Recorded before then."),
+        click.option("--cwd", metavar="DIR", shell_complete=completes("dir"),
+                     help="Recorded in this folder or below it."),
+        click.option("-n", "limit", type=click.IntRange(1), metavar="N", help="At most so many, the newest."),
+        click.option("--all", "all_", is_flag=True, help="All of them."),
+    )):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def query_of(
+    statuses: Iterable[str], failed: bool, tags: Iterable[str], since: str | None, until: str | None, cwd: str | None,
+    longer: str | None, mem_over: str | None, executor: str | None = None, **equal: Any,
+) -> Query:  # fmt: skip
+    """The query that the filters ask for."""
+    from qrec.stores.base import Query
+    from qrec.task import Status
+    from qrec.units import seconds, size_in_bytes
+
+    chosen = {Status(name) for name in statuses} | ({Status.FAILED, Status.LOST} if failed else set())
+    return Query(
+        statuses=frozenset(chosen), executor=executor, tags=frozenset(tags), since=stamp_of(since),
+        until=stamp_of(until), cwd=None if cwd is None else os.path.realpath(cwd),
+        longer=None if longer is None else seconds(longer),
+        memory_over=None if mem_over is None else size_in_bytes(mem_over), **equal,
+    )  # fmt: skip
+
+
+def stamp_of(words: str | None) -> str | None:
+    """A time from the command line as it is stored."""
+    from qrec.task import timestamp
+    from qrec.units import point_in_time
+
+    return None if words is None else timestamp(point_in_time(words).timestamp())
+
+
+def limit_of(limit: int | None, all_: bool) -> int | None:
+    """How many are shown: as many as asked for, all, or a screenful."""
+    from qrec.api import SHOWN
+
+    return limit if limit is not None else None if all_ else SHOWN
+
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def wants_json(as_json: bool) -> bool:
+    """Whether JSON was asked for, before the verb or after it."""
+    return as_json or bool(click.get_current_context().find_root().params["json"])
