@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 STREAMS = ("stdout", "stderr")
+EXTRAS = ("series", "patch")  #: files that others write beside the output
 MARKS = {"stdout": "o", "stderr": "e"}
 NAMES = {mark: name for name, mark in MARKS.items()}
 FOLD_LIMIT = 64 * 1024  #: bytes of stdout and stderr together that still move into the store
@@ -163,7 +164,7 @@ def fold(folder: str) -> Kept | None:
     files = Files(folder)
     if sum(map(files.size, STREAMS)) > FOLD_LIMIT:
         return None
-    return Kept(stdout=files.read("stdout"), stderr=files.read("stderr"), timing=files.timing())
+    return Kept(stdout=files.read("stdout"), stderr=files.read("stderr"), timing=files.timing(), extras=files.extras())
 
 
 def remove_folder(folder: str) -> None:
@@ -207,12 +208,16 @@ class Files:
         """The index as it is written."""
         return self.read("timing")
 
+    def extras(self) -> dict[str, bytes]:
+        """What else was recorded, by name; nothing of what is empty."""
+        return {name: content for name in EXTRAS if (content := self.read(name))}
+
 
 class InStore:
     """Reads the output of an attempt that the store keeps; the same verbs as `Files`."""
 
     def __init__(self, kept: Kept) -> None:
-        self.streams = {"stdout": kept.stdout, "stderr": kept.stderr, "timing": kept.timing}
+        self.streams = kept.parts()
 
     def size(self, stream: str) -> int:
         """How many bytes the stream has."""
@@ -225,6 +230,10 @@ class InStore:
     def timing(self) -> bytes:
         """The index as it was written."""
         return self.streams["timing"]
+
+    def extras(self) -> dict[str, bytes]:
+        """What else was recorded, by name."""
+        return {name: content for name, content in self.streams.items() if name not in (*STREAMS, "timing")}
 
 
 class Frozen:
@@ -247,6 +256,10 @@ class Frozen:
     def timing(self) -> bytes:
         """The index as it was."""
         return self.index
+
+    def extras(self) -> dict[str, bytes]:
+        """What else was recorded, by now."""
+        return self.output.extras()
 
 
 if TYPE_CHECKING:

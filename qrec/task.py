@@ -196,11 +196,22 @@ class Event(Record):
 
 
 class Kept(Record):
-    """An attempt's whole output, when it is small enough to live inside the store."""
+    """What an attempt left, when its output is small enough to live inside the store."""
 
     stdout: bytes = b""
     stderr: bytes = b""
     timing: bytes = b""
+    extras: Mapping[str, bytes] = {}  #: what else was recorded of it, by name: `series`, `patch`
+
+    @classmethod
+    def from_parts(cls, parts: Mapping[str, bytes]) -> Kept:
+        """From all its parts by name."""
+        own = {name: parts[name] for name in ("stdout", "stderr", "timing") if name in parts}
+        return cls(**own, extras={name: parts[name] for name in parts if name not in own})
+
+    def parts(self) -> dict[str, bytes]:
+        """All its parts by name."""
+        return {"stdout": self.stdout, "stderr": self.stderr, "timing": self.timing, **self.extras}
 
 
 def new_uid(executor: str) -> str:

@@ -47,7 +47,10 @@ TIMES = st.datetimes(datetime(1970, 1, 2), datetime(2999, 1, 1)).map(
     lambda at: timestamp(at.replace(tzinfo=timezone.utc).timestamp())
 )
 BYTES = st.binary(max_size=30) | st.text(max_size=20).map(str.encode) | st.sampled_from([b"\0", b"\xff\n", b"\r\n\0"])
-OUTPUTS = st.none() | st.builds(Kept, stdout=BYTES, stderr=BYTES, timing=st.sampled_from([b"", b"0 o 5\n", b"\xfe"]))
+EXTRAS = st.dictionaries(st.sampled_from(["series", "patch"]), BYTES.filter(bool))
+OUTPUTS = st.none() | st.builds(
+    Kept, stdout=BYTES, stderr=BYTES, timing=st.sampled_from([b"", b"0 o 5\n", b"\xfe"]), extras=EXTRAS
+)
 FIELDS = st.fixed_dictionaries(
     {
         "executor": st.sampled_from(["shell", "slurm", "my-own.1"]),
@@ -409,7 +412,6 @@ def record(**fields: Any) -> dict[str, Any]:
         ({"attempts": [5, record()]}, "one of its attempts is no record"),
         ({"attempts": [{"uid": "x", "executor": "y"}]}, "it has no argv"),
         ({"attempts": [record()], "streams": {"2": {}}}, "its streams belong to no attempt"),
-        ({"attempts": [record()], "streams": {"1": {"stdin": "x"}}}, "its streams cannot be read"),
         ({"attempts": [record()], "streams": {"1": {"stdout": {"base64": "?"}}}}, "its streams cannot be read"),
         ({"attempts": [record()], "streams": {"1": {"stdout": ["x"]}}}, "its streams cannot be read"),
         ({"attempts": [record()], "streams": ["x"]}, "its streams cannot be read"),

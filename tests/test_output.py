@@ -58,7 +58,7 @@ def printed(*blocks: tuple[str, bytes], index: bytes | None = None) -> InStore:
     """An output as if each block had come by itself; or with another index."""
     streams = {name: b"".join(block for stream, block in blocks if stream == name) for name in STREAMS}
     lines = b"".join(b"1 %s %d\n" % (output.MARKS[stream].encode(), len(block)) for stream, block in blocks)
-    return InStore(Kept(**streams, timing=lines if index is None else index))
+    return InStore(Kept.from_parts({**streams, "timing": lines if index is None else index}))
 
 
 # Writing

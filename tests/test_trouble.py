@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from qrec.stores.sqlite import VERSION
 from tests.helpers import Result, environment
 
 
@@ -310,7 +311,7 @@ def older(place: Path) -> None:
         (place / "schema").write_text("1\n")
         return
     with contextlib.closing(sqlite3.connect(place)) as db:
-        db.execute("PRAGMA user_version = 1")
+        db.execute(f"PRAGMA user_version = {VERSION}")
 
 
 def test_12_the_store_is_of_a_newer_schema(qrec, home, store):

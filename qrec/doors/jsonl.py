@@ -57,8 +57,8 @@ def output_of(home: str, bundle: Bundle, attempt: Task) -> Output | None:
 
 
 def streams(output: Output) -> dict[str, Any]:
-    """The three parts of an output that are not empty."""
-    parts = {**{stream: output.read(stream) for stream in STREAMS}, "timing": output.timing()}
+    """The parts of an output that are not empty."""
+    parts = {**{stream: output.read(stream) for stream in STREAMS}, "timing": output.timing(), **output.extras()}
     return {name: written(data) for name, data in parts.items() if data}
 
 
@@ -143,7 +143,7 @@ def from_export(data: dict[str, Any]) -> Bundle:
 
 def kept_of(parts: dict[str, Any]) -> Kept:
     """The output of one attempt."""
-    return Kept(**{name: bytes_of(value) for name, value in parts.items()})
+    return Kept.from_parts({name: bytes_of(value) for name, value in parts.items()})
 
 
 def bytes_of(value: Any) -> bytes:

@@ -23,6 +23,7 @@ TABLES = {
     "tasks": "One row a task, as its current attempt stands.",
     "outputs": "What the current attempt of a task printed, if that is at most 64 KiB and not nothing.  "
     "Larger outputs are files in `attempts/` in the home.",
+    "extras": "What else was recorded of an attempt, if its output is in the store.",
     "attempts": "The attempts before the current one, with what they printed.",
     "events": "The newest changes, in the order they were written.",
     "search": "A full-text index (FTS5, trigrams, contentless) over command, note, tags and output, folded for case; "
@@ -43,6 +44,7 @@ NOTES = {
     "stderr": "the bytes exactly",
     "timing": "a line a block: milliseconds since the line before, `o` or `e`, bytes",
     "text": "only for MATCH",
+    "content": "the bytes: `series` is CPU and memory over time, `patch` what git told of uncommitted changes",
 }
 
 EXAMPLES = (

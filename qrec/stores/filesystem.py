@@ -551,7 +551,7 @@ class Document:
             streams = self._content.get("kept", {}).get(str(attempt))
             if streams is None:
                 return None
-            return Kept(**{name: bytes_of(streams[name]) for name in Kept._fields if name in streams})
+            return Kept.from_parts({name: bytes_of(part) for name, part in streams.items()})
         except SPOILT as error:
             raise spoilt(self.path) from error
 
@@ -614,7 +614,7 @@ def admit_whole(task: Task, counters: Counters, highest: int) -> tuple[Task, Cou
 
 def streams_of(kept: Kept) -> dict[str, Any]:
     """Kept output as JSON."""
-    return {name: text_of(data) for name, data in kept.asdict().items()}
+    return {name: text_of(data) for name, data in kept.parts().items()}
 
 
 class Lock:

@@ -58,6 +58,11 @@ TASK_COLUMNS = """
     priority INTEGER NOT NULL, wish TEXT, data TEXT
 """
 OUTPUT_COLUMNS = "stdout BLOB, stderr BLOB, timing BLOB"
+OUTPUT = ("stdout", "stderr", "timing")
+EXTRAS = """
+CREATE TABLE IF NOT EXISTS extras (number INTEGER NOT NULL, attempt INTEGER NOT NULL, name TEXT NOT NULL,
+    content BLOB NOT NULL, PRIMARY KEY (number, attempt, name))
+"""
 
 SCHEMA = f"""
 CREATE TABLE tasks (number INTEGER PRIMARY KEY AUTOINCREMENT, {TASK_COLUMNS}, indexed INTEGER NOT NULL DEFAULT 0);
@@ -71,12 +76,18 @@ CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, uid TEXT NOT NU
     kind TEXT NOT NULL, at TEXT NOT NULL);
 CREATE VIRTUAL TABLE search USING fts5(text, content='', columnsize=0, detail=none,
     tokenize='trigram case_sensitive 1');
+{EXTRAS};
 """
+
+
+def add_extras(db: sqlite_utils.Database) -> None:
+    """1 to 2: what is recorded beside the output."""
+    db.execute(EXTRAS)
 
 
 #: What takes an old store one version further, each in a transaction; a new store is made by SCHEMA as it is now.
 #: Never change an entry once it was published: add one.
-MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = ()
+MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (add_extras,)
 VERSION = 1 + len(MIGRATIONS)
 
 
@@ -229,7 +240,7 @@ class SqliteStore(Store):
         with self.transaction() as db:
             task = self.get(uid)
             unindex(self, db, task)
-            for table in ("tasks", "attempts", "outputs"):
+            for table in ("tasks", "attempts", "outputs", "extras"):
                 db.execute(f"DELETE FROM {table} WHERE number = ?", (task.number,))
             note_event(db, task, "removed")
 
@@ -325,10 +336,12 @@ class SqliteStore(Store):
 
     def kept(self, uid: str, attempt: int) -> Kept | None:
         """See Store."""
-        now = "SELECT stdout, stderr, timing FROM outputs JOIN tasks USING (number) WHERE uid = ? AND attempt = ?"
-        before = "SELECT stdout, stderr, timing FROM attempts WHERE uid = ? AND attempt = ? AND stdout IS NOT NULL"
-        for stdout, stderr, timing in self.query(f"{now} UNION ALL {before}", (uid, attempt) * 2):
-            return Kept(stdout=stdout, stderr=stderr, timing=timing)
+        names = ", ".join(OUTPUT)
+        now = f"SELECT number, {names} FROM outputs JOIN tasks USING (number) WHERE uid = ? AND attempt = ?"
+        before = f"SELECT number, {names} FROM attempts WHERE uid = ? AND attempt = ? AND stdout IS NOT NULL"
+        for number, *streams in self.query(f"{now} UNION ALL {before}", (uid, attempt) * 2):
+            extras = self.query("SELECT name, content FROM extras WHERE number = ? AND attempt = ?", (number, attempt))
+            return Kept(**dict(zip(OUTPUT, streams, strict=True)), extras=dict(extras))
         return None
 
     def events(self, after: int = 0) -> Sequence[Event]:
@@ -464,7 +477,8 @@ def migrate(path: str) -> None:
         raise StoreBroken(f"{path} is a database of something else; name another with --store")
     if not have:
         lay_out(db)
-    for version, step in enumerate(MIGRATIONS[max(0, have - 1) :], have + 1):
+        have = VERSION
+    for version, step in enumerate(MIGRATIONS[have - 1 :], have + 1):
         db.execute("BEGIN IMMEDIATE")
         step(tables)
         db.execute(f"PRAGMA user_version = {version}")
@@ -631,6 +645,7 @@ def add_rows(db: sqlite3.Connection, bundles: Sequence[Bundle]) -> None:
     """Insert whole tasks, table by table: several times as quick as task by task."""
     (number,) = db.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'tasks'").fetchone()
     rows: dict[str, list[dict[str, Any]]] = {"tasks": [], "outputs": [], "attempts": [], "events": []}
+    rows["extras"] = []
     indexed = []
     now = timestamp()
     for bundle in bundles:
@@ -642,12 +657,14 @@ def add_rows(db: sqlite3.Connection, bundles: Sequence[Bundle]) -> None:
         if text is not None:
             indexed.append((number, text))
         if kept is not None:
-            rows["outputs"].append({"number": number, **kept.asdict()})
+            rows["outputs"].append({"number": number, **streams_of(kept)})
         for attempt in bundle.attempts:
             output = bundle.kept.get(attempt.attempt)
-            streams = output.asdict() if output else dict.fromkeys(Kept._fields)
+            streams = streams_of(output) if output else dict.fromkeys(OUTPUT)
             rows["attempts"].append({**row_of(attempt.copy(number=number)), **streams})
         rows["events"].append({"uid": task.uid, "number": number, "kind": "added", "at": now})
+        for which, beside in bundle.kept.items():
+            rows["extras"] += extra_rows(number, which, beside)
     for table, values in rows.items():
         if values:
             db.executemany(insert(table, values[0])[0], [tuple(row.values()) for row in values])
@@ -667,10 +684,10 @@ def text_at_once(task: Task, kept: Kept | None) -> str | None:
 
 def set_aside(db: sqlite3.Connection, task: Task) -> None:
     """Move the attempt that has ended, with its output, to the attempts before."""
-    names = ", ".join(COLUMNS)
+    names, output = ", ".join(COLUMNS), ", ".join(OUTPUT)
     db.execute(
-        f"INSERT INTO attempts ({names}, stdout, stderr, timing) "
-        f"SELECT {names}, stdout, stderr, timing FROM tasks LEFT JOIN outputs USING (number) WHERE number = ?",
+        f"INSERT INTO attempts ({names}, {output}) "
+        f"SELECT {names}, {output} FROM tasks LEFT JOIN outputs USING (number) WHERE number = ?",
         (task.number,),
     )
     db.execute("DELETE FROM outputs WHERE number = ?", (task.number,))
@@ -696,8 +713,24 @@ def raised(db: sqlite3.Connection, turn: int) -> int:
 def keep(db: sqlite3.Connection, task: Task, kept: Kept) -> None:
     """Keep the current attempt's output; silence takes no row."""
     if kept != Kept():
-        sql, values = insert("outputs", {"number": task.number, **kept.asdict()})
+        sql, values = insert("outputs", {"number": task.number, **streams_of(kept)})
         db.execute(sql.replace("INSERT", "INSERT OR REPLACE", 1), values)
+    for row in extra_rows(task.number, task.attempt, kept):
+        sql, values = insert("extras", row)
+        db.execute(sql.replace("INSERT", "INSERT OR REPLACE", 1), values)
+
+
+def streams_of(kept: Kept) -> dict[str, bytes]:
+    """The parts that have columns."""
+    return {name: getattr(kept, name) for name in OUTPUT}
+
+
+def extra_rows(number: int, attempt: int, kept: Kept) -> list[dict[str, Any]]:
+    """The parts that have rows."""
+    return [
+        {"number": number, "attempt": attempt, "name": name, "content": content}
+        for name, content in kept.extras.items()
+    ]
 
 
 def note_event(db: sqlite3.Connection, task: Task, kind: str) -> None:

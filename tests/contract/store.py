@@ -461,6 +461,18 @@ class StoreContract:
         store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=kept)
         assert store.kept(task.uid, 1) == kept
 
+    @given(extras=st.dictionaries(st.sampled_from(["series", "patch", "script"]), st.binary(min_size=1)))
+    @examples(max_examples=20)
+    def test_what_lies_beside_the_output_is_kept_exactly(self, store, extras):
+        task = store.add(make())
+        kept = Kept(stdout=b"one", timing=b"t", extras=extras)
+        store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=kept)
+        store.archive(task.uid, (Status.COMPLETE, 1), Status.RUNNING)
+        again = kept.copy(extras={**extras, "series": b"another"})
+        store.swap(task.uid, (Status.RUNNING, 2), Status.COMPLETE, kept=again)
+        assert [store.kept(task.uid, 1), store.kept(task.uid, 2)] == [kept, again]
+        assert dict(store.bundle(store.get(task.uid)).kept) == {1: kept, 2: again}
+
     @pytest.mark.parametrize("block", [b"\x00\xff\r\n", "\u00e4\u2028\r".encode(), bytes(range(256))])
     def test_much_output_is_kept_exactly(self, store, block):
         task = store.add(make())
