@@ -97,20 +97,17 @@ class Qrec:
         message: str = "",
         tags: Iterable[str] = (),
         cwd: str | None = None,
-        timeout: float | None = None,
         executor: str | None = None,
-        show: bool = True,
-        take_signals: bool = False,
+        **terms: Any,
     ) -> Task:
         """Run a command, record it, and return the task when the executor is done with it.
 
         A single string is a program, or a line for the shell if it holds blanks or shell characters; several are
-        executed as they are.  `timeout` is in seconds; `show` passes the output on; `take_signals` is for a process
-        that exists for this command alone.  A command that fails raises nothing: see the task's `status` and
-        `returncode`.
+        executed as they are.  `terms` are the fields of `Terms`: `timeout` in seconds, `show=False`, `pty=True` ...
+        A command that fails raises nothing: see the task's `status` and `returncode`.
         """
         task = self.new_task(command, message=message, tags=tags, cwd=cwd, executor=executor)
-        return self.executor(task.executor).launch(task, Terms(limit=timeout, show=show, take_signals=take_signals))
+        return self.executor(task.executor).launch(task, Terms(**terms))
 
     def new_task(
         self,
@@ -152,11 +149,13 @@ class Qrec:
         *,
         message: str | None = None,
         cwd: str | None = None,
-        timeout: float | None = None,
-        show: bool = True,
-        take_signals: bool = False,
+        **terms: Any,
     ) -> Task:
-        """Run a recorded command again, in its folder: the same uid, and the attempt before is kept."""
+        """Run a recorded command again, in its folder: the same uid, and the attempt before is kept.
+
+        `terms` as for `run`.
+        """
+        run_as = Terms(**terms)
         task = self.get(reference)
         if not task.status.is_final:
             raise Refused(f"{task.uid} is {task.status}; `qrec cancel {task.number}` ends it")
@@ -171,8 +170,7 @@ class Qrec:
             task.uid, (task.status, task.attempt), Status.RUNNING, turn=turn(), pwd=folder, user=user(),
             host=os.uname().nodename, started=timestamp(), data={**data, **self.recorder.claim()},
         )  # fmt: skip
-        terms = Terms(limit=timeout, show=show, take_signals=take_signals)
-        return executor.launch(task, terms, known=True)
+        return executor.launch(task, run_as, known=True)
 
     # Looking back
 

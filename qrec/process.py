@@ -126,21 +126,27 @@ def spawn(
     env: Mapping[str, str] | None = None,
     mask: Iterable[int] = (),
     own_group: bool = False,
+    session: str | None = None,
 ) -> int:
     """Start a program, found on PATH, and return its pid.
 
     `streams` says which of our descriptors it gets as its 0, 1 or 2; None closes one; those not named are inherited.
-    `mask` is its signal mask.  The signals that Python ignores at its start are restored.
+    `mask` is its signal mask; `session` the path of a terminal that rules its own session, and is its 0, 1 and 2.
+    The signals that Python ignores at its start are restored.
     Raises CommandNotFound, NotExecutable, or CouldNotStart.
     """
     env = dict(os.environ if env is None else env)
     if cwd is not None:
         argv, env["PWD"] = in_folder(argv, cwd), cwd
-    actions: list[tuple[int, ...]] = [
+    actions: list[tuple[Any, ...]] = [
         (os.POSIX_SPAWN_CLOSE, number) if source is None else (os.POSIX_SPAWN_DUP2, source, number)
         for number, source in streams.items()
     ]
     options: dict[str, Any] = {"setpgroup": 0} if own_group else {}
+    if session is not None:  # the first terminal that the leader of a session opens rules it
+        options["setsid"] = True
+        actions += [(os.POSIX_SPAWN_OPEN, 0, session, os.O_RDWR, 0)]
+        actions += [(os.POSIX_SPAWN_DUP2, 0, number) for number in (1, 2)]
     restored = [s for s in (getattr(signal, "SIGPIPE", None), getattr(signal, "SIGXFSZ", None)) if s]
 
     def start(words: Sequence[str]) -> int:
@@ -279,9 +285,14 @@ class Tap:
         self.name = name
         self.target = target
         self.trouble: OSError | None = None
-        self.source, self.inlet = os.pipe()
+        self.source, self.inlet = self.open()
         os.set_blocking(self.source, False)
-        widen(self.source)
+
+    def open(self) -> tuple[int, int]:
+        """Our end and the child's."""
+        source, inlet = os.pipe()
+        widen(source)
+        return source, inlet
 
     @property
     def is_open(self) -> bool:
@@ -290,16 +301,30 @@ class Tap:
 
     def pump(self, buffer: memoryview, sink: Sink) -> bool:
         """Move one block.  False when there is none now, or never again."""
-        try:
-            size = os.readv(self.source, [buffer])
-        except BlockingIOError:
+        size = self.read(buffer)
+        if size is None:
             return False
         if not size:
             self.close()
             return False
-        sink.write(self.name, buffer[:size])
-        self.pass_on(buffer[:size])
+        self.take(buffer[:size], sink)
         return self.is_open
+
+    def read(self, buffer: memoryview) -> int | None:
+        """Read what is there: how many bytes; 0 at the end, None if there is nothing now."""
+        try:
+            return os.readv(self.source, [buffer])
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EIO:  # EIO: nobody holds the other end of a terminal any more
+                self.trouble = error
+            return 0
+
+    def take(self, block: memoryview, sink: Sink) -> None:
+        """Record a block and pass it on."""
+        sink.write(self.name, block)
+        self.pass_on(block)
 
     def pass_on(self, block: memoryview) -> None:
         """Write a block to where the user sees it; if nobody reads there any more, the command is told by SIGPIPE."""
@@ -360,6 +385,75 @@ def write_all(target: int, block: memoryview) -> None:
             poll.poll()
 
 
+#: The streams that are recorded, by their descriptors.
+RECORDED = {1: "stdout", 2: "stderr"}
+
+
+class Channels:
+    """How a child's streams are connected: stdout and stderr to pipes, stdin to our own.
+
+    `shown` tells which are passed on to ours; None: none.  `closed` are those that were closed for us.
+    """
+
+    alarm: Alarm | None = None  #: rings when `attend` is to be called
+    job_control = False  #: whether we stop when the command has stopped, and not before
+
+    def __init__(self, show: bool, closed: Iterable[int]) -> None:
+        self.closed = set(closed)
+        self.taps: list[Tap] = [
+            self.tap(name, number if show else None) for number, name in RECORDED.items() if number not in self.closed
+        ]
+
+    def tap(self, name: str, target: int | None) -> Tap:
+        """The connection of one stream."""
+        return Tap(name, target)
+
+    def start(self, words: Sequence[str], cwd: str | None, mask: Iterable[int]) -> int:
+        """Start the child; return its pid."""
+        streams: dict[int, int | None] = dict.fromkeys(self.closed)
+        streams.update(
+            (number, tap.inlet) for number, name in RECORDED.items() for tap in self.taps if tap.name == name
+        )
+        try:
+            return spawn(words, streams, cwd=cwd, mask=mask)
+        finally:
+            for tap in self.taps:
+                tap.close_inlet()
+
+    def attend(self) -> None:
+        """Look at what the alarm rings for."""
+
+    def tick(self) -> float:
+        """Look at what nobody tells of; return the seconds until the next time."""
+        return float("inf")
+
+    def serve(self, pump: Pump) -> None:
+        """Take part in the pumping."""
+        if self.alarm is not None:
+            pump.listen(self.alarm, self.attend)
+
+    def close(self) -> None:
+        """The child has ended, and its streams have."""
+
+
+class Alarm:
+    """Wakes a pump from another thread."""
+
+    def __init__(self) -> None:
+        self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def ring(self) -> None:
+        """Something is to be looked at."""
+        os.eventfd_write(self.descriptor, 1)
+
+    def silence(self) -> None:
+        """It is being looked at."""
+        try:
+            os.eventfd_read(self.descriptor)
+        except BlockingIOError:
+            pass
+
+
 class Pump:
     """Empties the taps of one child until it has ended.
 
@@ -374,54 +468,95 @@ class Pump:
         self.buffer = memoryview(bytearray(BLOCK))
         self.exit = exit_descriptor(pid)
         self.floor = own_peak()
+        self.ready = select.epoll()
+        self.ready.register(self.exit, select.EPOLLIN)
+        for source in self.taps:
+            self.ready.register(source, select.EPOLLIN | select.EPOLLET)
+        self.waiting: dict[int, None] = {}  #: an ordered set of sources that may hold more
+        self.heard: dict[int, Callable[[], None]] = {}
+        self.next_tick = 0.0
 
-    def run(self, tick: Callable[[], bool] = lambda: False) -> Ended:
+    def listen(self, alarm: Alarm, attend: Callable[[], None]) -> None:
+        """Call `attend` when the alarm rings."""
+
+        def answer() -> None:
+            alarm.silence()
+            attend()
+
+        self.hear(alarm.descriptor, answer)
+
+    def hear(self, descriptor: int, answer: Callable[[], None]) -> None:
+        """Call `answer` whenever the descriptor is readable.  Raises PermissionError for a file, which always is."""
+        self.ready.register(descriptor, select.EPOLLIN)
+        self.heard[descriptor] = answer
+
+    def hear_no_more(self, descriptor: int) -> None:
+        """Stop calling."""
+        self.ready.unregister(descriptor)
+        del self.heard[descriptor]
+
+    def run(self, tick: Callable[[], float] = lambda: float("inf")) -> Ended:
         """Pump until the child has ended and its streams are empty, or held open by others only; reap it.
 
-        `tick` is called about once a second for as long as it returns True.
+        `tick` does what has to be done now and then, and returns the seconds until it wants to be called again.
         """
-        with select.epoll() as ready:
-            for source in self.taps:
-                ready.register(source, select.EPOLLIN | select.EPOLLET)
-            ready.register(self.exit, select.EPOLLIN)
-            self.pump_until_exit(ready, tick)
-            ready.unregister(self.exit)
-            os.close(self.exit)
-            ended = reap(self.pid, self.floor)
-            self.drain(ready)
+        self.pump_until_exit(tick)
+        self.ready.unregister(self.exit)
+        os.close(self.exit)
+        ended = reap(self.pid, self.floor)
+        self.drain()
+        self.ready.close()
         return ended
 
-    def pump_until_exit(self, ready: select.epoll, tick: Callable[[], bool]) -> None:
+    def pump_until_exit(self, tick: Callable[[], float]) -> None:
         """Pump while the child lives."""
-        ticking = True
-        while True:
-            ticking = ticking and tick()
-            sources = [number for number, _ in ready.poll(1.0 if ticking else None)]
-            self.move(ready, (number for number in sources if number != self.exit))
-            if self.exit in sources:
-                return
+        over = False
+        while not over:
+            now = time.monotonic()
+            if now >= self.next_tick:
+                self.next_tick = now + tick()
+            found = self.poll(0.0 if self.waiting else max(0.0, self.next_tick - time.monotonic()))
+            over = self.exit in found
+            self.move(found, until=min(self.next_tick, now + LINGER))
 
-    def drain(self, ready: select.epoll) -> None:
+    def poll(self, patience: float) -> list[int]:
+        """What has become ready within so many seconds; alarms are answered."""
+        found = [number for number, _ in self.ready.poll(None if patience == float("inf") else patience)]
+        for number in found:
+            if answer := self.heard.get(number):
+                answer()
+        return found
+
+    def drain(self) -> None:
         """Pump what is left after the child's end, until silence; then hand over what others hold open."""
         deadline = time.monotonic() + LINGER
-        self.move(ready, self.taps)
+        self.move(self.taps, deadline)
         while self.open_taps() and time.monotonic() < deadline:
-            sources = [number for number, _ in ready.poll(QUIET)]
+            sources = self.poll(QUIET)
             if not sources:
                 break
-            self.move(ready, sources, deadline)
+            self.move(sources, deadline)
         for tap in self.open_taps():
             tap.hand_over()
 
-    def move(self, ready: select.epoll, sources: Iterable[int], deadline: float = float("inf")) -> None:
-        """Move blocks from the sources in turn, and from those that become ready meanwhile, until all are empty."""
-        waiting = dict.fromkeys(sources)  # an ordered set
-        while waiting and time.monotonic() < deadline:
-            source = next(iter(waiting))
-            del waiting[source]
+    def drain_now(self) -> None:
+        """Pump what is there."""
+        self.move(self.taps)
+
+    def move(self, sources: Iterable[int], until: float = float("inf")) -> None:
+        """Move blocks from the sources in turn, and from those that become ready meanwhile, until all are empty.
+
+        Those that are not empty by the time `until` are kept in `waiting`: edge-triggered, they are not told again.
+        """
+        self.waiting.update(dict.fromkeys(source for source in sources if source in self.taps))
+        while self.waiting:
+            source = next(iter(self.waiting))
+            del self.waiting[source]
             if self.taps[source].is_open and self.taps[source].pump(self.buffer, self.sink):
-                late = [number for number, _ in ready.poll(0) if number != self.exit]
-                waiting.update(dict.fromkeys((*late, source)))
+                late = (number for number in self.poll(0) if number in self.taps)
+                self.waiting.update(dict.fromkeys((*late, source)))
+            if time.monotonic() >= until:
+                return
 
     def open_taps(self) -> list[Tap]:
         """The taps that have not seen the end of their stream."""
@@ -447,6 +582,8 @@ def exit_descriptor(pid: int) -> int:
 
 # Signals and the time limit
 
+#: What stops a job, and can be blocked.
+STOPS = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
 #: What is passed on to the command when it is sent to qrec alone.
 PASSED_ON = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 #: Of these, the ones that end qrec as well once the command has died of them.
@@ -466,10 +603,22 @@ class Watch:
             watch.guard(spawn(..., mask=watch.mask))
     """
 
-    def __init__(self, limit: float | None = None, signals: bool = True, grace: float = GRACE) -> None:
+    def __init__(
+        self,
+        limit: float | None = None,
+        signals: bool = True,
+        grace: float = GRACE,
+        alarm: Alarm | None = None,
+        job_control: bool = False,
+    ) -> None:
         self.limit = limit
         self.grace = grace
+        self.alarm = alarm if signals else None  #: rung when the window's size changes, and when the command stops
+        #: What must not stop us until it has stopped the command.
+        self.stops: frozenset[int] = STOPS if signals and job_control else frozenset()
         self.signals = {*PASSED_ON, signal.SIGCONT, MARK} if signals else set()
+        if self.alarm is not None:
+            self.signals |= {signal.SIGCHLD, signal.SIGWINCH}
         self.mask: set[int] = set()
         self.received: list[int] = []
         self.timed_out = False
@@ -478,11 +627,13 @@ class Watch:
         self.drained = allocate_lock()
 
     def __enter__(self) -> Watch:
-        self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, self.signals))
+        self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, self.signals | self.stops))
         return self
 
     def __exit__(self, *_: object) -> None:
         self.over = True
+        while self.stops and signal.sigtimedwait(self.stops, 0) is not None:
+            pass  # it was for the command, which is over
         if self.signals:
             signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
@@ -517,8 +668,15 @@ class Watch:
                     return
             elif info.si_signo == MARK:
                 self.drained.release()
+            elif info.si_signo in (signal.SIGCHLD, signal.SIGWINCH):
+                self.ring()
             else:
                 self.pass_on(info)
+
+    def ring(self) -> None:
+        """Let the pump look at the terminal and at the command."""
+        if self.alarm is not None:
+            self.alarm.ring()
 
     def end_child(self) -> None:
         """End the child at its time limit, unless it has ended by itself."""
@@ -535,6 +693,8 @@ class Watch:
         """
         if info.si_signo in DEADLY:
             self.received.append(info.si_signo)
+        if info.si_signo == signal.SIGCONT:
+            self.ring()  # the window's size may have changed meanwhile
         child = self.child
         if child is None:
             return  # the command has ended, and its record is being closed

@@ -10,6 +10,8 @@ from qrec.errors import CouldNotStart, DuplicateTask, NoSuchTask, StaleTask, Sto
 from qrec.output import Writer, attempt_folder, fold, make_private, remove_folder
 from qrec.process import (
     GRACE,
+    RECORDED,
+    Channels,
     Ended,
     Identity,
     Pump,
@@ -21,7 +23,6 @@ from qrec.process import (
     pid_namespace,
     shim_ended,
     shim_process,
-    spawn,
     spawn_unattended,
     start_ticks,
 )
@@ -35,15 +36,18 @@ if TYPE_CHECKING:
 
 TIMED_OUT = 124  #: the code that timeout(1) has taught scripts
 AT_START = 0.3  #: seconds the store may keep a command's start waiting
+TRY_AGAIN = 1.0  #: seconds until a busy store is asked again
 AT_END = 0.6  #: seconds the store may keep a command's end waiting; together less than one
 
 
 class Terms(Record):
     """How a command is to be run; nothing of it is recorded."""
 
-    limit: float | None = None  #: seconds until it is ended
+    timeout: float | None = None  #: seconds until it is ended
     show: bool = True  #: pass its output on to ours
     take_signals: bool = False  #: this process exists for the command: its signals are the command's
+    pty: bool | None = None  #: its streams are terminals; None: where ours are, if the process exists for the command
+    one_stream: bool = False  #: one terminal for all its streams, with a session of its own
 
 
 class Recorder:
@@ -65,34 +69,24 @@ class Recorder:
         undisturbed, and the returned task has its code.
         """
         recording = Recording(self, task, known)
-        closed = closed_descriptors()
-        taps = [Tap(name, number if terms.show else None) for number, name in STREAMS.items() if number not in closed]
-        with Watch(terms.limit, terms.take_signals, self.grace) as watch:  # until all is written down
+        channels = connect(terms)
+        watch = Watch(terms.timeout, terms.take_signals, self.grace, channels.alarm, channels.job_control)
+        with watch:  # until all is written down
             recording.announce()
             try:
-                pid = self.start(task, words, taps, closed, watch)
+                pid = channels.start(words, elsewhere(task.pwd), watch.mask)
             except CouldNotStart as error:
-                return recording.never_began(error, taps)
+                return recording.never_began(error, channels.taps)
             watch.guard(pid)
             recording.began(pid)
-            ended = recording.pump(pid, taps)
+            ended = recording.pump(pid, channels)
             watch.release()
-            return recording.close(ended, watch.received, terms.limit if watch.timed_out else None)
+            return recording.close(ended, watch.received, terms.timeout if watch.timed_out else None)
 
     def claim(self) -> dict[str, Any]:
         """What a running task's data says of who records it, so that others can see whether we are still there."""
         mine = [os.getpid(), start_ticks(os.getpid()) or 0]
         return {"process": {"boot": boot_id(), "namespace": pid_namespace(), "recorder": mine}}
-
-    def start(self, task: Task, words: tuple[str, ...], taps: list[Tap], closed: set[int], watch: Watch) -> int:
-        """Start the command with its streams in our taps."""
-        streams: dict[int, int | None] = dict.fromkeys(closed)
-        streams.update((NUMBERS[tap.name], tap.inlet) for tap in taps)
-        try:
-            return spawn(words, streams, cwd=elsewhere(task.pwd), mask=watch.mask)
-        finally:
-            for tap in taps:
-                tap.close_inlet()
 
     def detach(self, task: Task, words: tuple[str, ...], known: bool = False) -> Task:
         """Start `words` as this attempt under the shim, which outlives us; `settle` closes the record."""
@@ -226,15 +220,16 @@ class Recording:
         spool.drop(self.home, self.task)
         return False
 
-    def pump(self, pid: int, taps: list[Tap]) -> Ended:
+    def pump(self, pid: int, channels: Channels) -> Ended:
         """Record until the command has ended.
 
         An interrupt of a program that uses us as a library ends the command first.
         """
-        pump = Pump(pid, taps, self.writer)
+        pump = Pump(pid, channels.taps, self.writer)
+        channels.serve(pump)
         try:
-            ended = pump.run(lambda: not self.told and self.tell(0))
-            for tap in taps:
+            ended = pump.run(lambda: min(channels.tick(), self.tick()))
+            for tap in channels.taps:
                 if tap.trouble is not None:
                     self.complain(f"{tap.name} could not be passed on: {tap.trouble.strerror}")
             return ended
@@ -242,6 +237,12 @@ class Recording:
             end_family(pid, self.recorder.grace, signal.SIGINT)
             self.close(pump.run(), [signal.SIGINT, signal.SIGKILL])
             raise
+        finally:
+            channels.close()
+
+    def tick(self) -> float:
+        """Do what has to be done now and then; return the seconds until the next time."""
+        return TRY_AGAIN if not self.told and self.tell(0) else float("inf")
 
     def never_began(self, error: CouldNotStart, taps: list[Tap]) -> Task:
         """Record a command that could not be started; what a shell would have said is its stderr."""
@@ -295,8 +296,14 @@ class Recording:
             self.complain(f"not recorded: {error}")
 
 
-STREAMS = {1: "stdout", 2: "stderr"}
-NUMBERS = {name: number for number, name in STREAMS.items()}
+def connect(terms: Terms) -> Channels:
+    """How the streams of a command are to be connected."""
+    closed = closed_descriptors()
+    if terms.one_stream or terms.pty or (terms.pty is None and terms.take_signals and any(map(os.isatty, RECORDED))):
+        from qrec.terminal import OneTerminal, Terminals
+
+        return OneTerminal(terms.show, closed) if terms.one_stream else Terminals(terms.show, closed, bool(terms.pty))
+    return Channels(terms.show, closed)
 
 
 def elsewhere(folder: str) -> str | None:

@@ -106,7 +106,7 @@ def test_importing_qrec_imports_nothing_else():
 
 FLOORS = """
     errors task units
-    config registry process output search spool usage facts graph
+    config registry process terminal output search spool usage facts graph redact
     stores recorder published
     executors hooks doors
     api worker queue script

@@ -317,13 +317,13 @@ def test_the_order_of_two_streams_that_wait_together():
         with pytest.MonkeyPatch.context() as patch:
             original = pump.pump_until_exit
 
-            def write_first(ready: Any, tick: Callable[[], bool]) -> None:
+            def write_first(tick: Callable[[], float]) -> None:
                 for name in (first, second):  # noqa: B023
                     os.write(taps[name].inlet, name.encode())  # noqa: B023
                 for tap in taps.values():  # noqa: B023
                     tap.close_inlet()
                 os.kill(pid, signal.SIGCONT)  # noqa: B023
-                original(ready, tick)  # noqa: B023
+                original(tick)  # noqa: B023
 
             patch.setattr(pump, "pump_until_exit", write_first)
             pump.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qrec.api import Qrec
 from qrec.cli import say
+from qrec.errors import WrongUsage
 from qrec.task import Status, Task
 
 TYPE_CHECKING = False
@@ -20,9 +21,8 @@ def run(options: Mapping[str, Any], command: Sequence[str]) -> int:
         message=options["message"] or "",
         tags=options["tag"],
         cwd=options["cwd"],
-        timeout=time_limit(options["timeout"]),
         executor=options["executor"],
-        take_signals=True,
+        **terms(options),
     )
     return conclude(qrec, task, options)
 
@@ -34,10 +34,21 @@ def rerun(options: Mapping[str, Any], reference: str | None) -> int:
         reference,
         message=options["message"],
         cwd=options["cwd"],
-        timeout=time_limit(options["timeout"]),
-        take_signals=True,
+        **terms(options),
     )
     return conclude(qrec, task, options)
+
+
+def terms(options: Mapping[str, Any]) -> dict[str, Any]:
+    """How the command is to be run."""
+    if options["one_stream"] + options["pty"] + options["no_pty"] > 1:
+        raise WrongUsage("--pty, --no-pty and --one-stream exclude each other")
+    return {
+        "timeout": time_limit(options["timeout"]),
+        "take_signals": True,
+        "pty": True if options["pty"] else False if options["no_pty"] else None,
+        "one_stream": options["one_stream"],
+    }
 
 
 def time_limit(words: str | None) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from qrec.cli.verbs import TASK, verb
-from qrec.cli.words import CWD, JSON, MESSAGE, QUIET, RUN, TIMEOUT
+from qrec.cli.words import CWD, JSON, MESSAGE, QUIET, RUN, TERMS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def run(given: dict[str, Any], command: tuple[str, ...]) -> int:
     return run(given, command)
 
 
-@verb("qrec rerun 12\n  qrec -m 'with the fix' rerun", MESSAGE, CWD, TIMEOUT, QUIET, JSON)
+@verb("qrec rerun 12\n  qrec -m 'with the fix' rerun", MESSAGE, CWD, *TERMS, QUIET, JSON)
 @TASK
 def rerun(given: dict[str, Any], task: str | None) -> int:
     """Run a recorded command again, in its folder.

@@ -46,8 +46,13 @@ EXECUTOR = Flag(
     names=("-e", "--executor"), metavar="NAME", help="Run by this executor, whatever the command looks like."
 )
 
+PTY = Flag(names=("--pty",), help="Its stdout and stderr are terminals, whatever ours are.")
+NO_PTY = Flag(names=("--no-pty",), help="Its stdout and stderr are pipes, whatever ours are.")
+ONE_STREAM = Flag(names=("--one-stream",), help="One terminal for all its streams, with a session of its own.")
+
 ALWAYS = (HOME, STORE, MESSAGE, QUIET, JSON, YES, DEBUG)
-RUN = (MESSAGE, TAG, CWD, TIMEOUT, EXECUTOR, QUIET, JSON)
+TERMS = (TIMEOUT, PTY, NO_PTY, ONE_STREAM)
+RUN = (MESSAGE, TAG, CWD, EXECUTOR, *TERMS, QUIET, JSON)
 
 
 class NotPlain(Exception):
