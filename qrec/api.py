@@ -20,7 +20,7 @@ from qrec.errors import (
 from qrec.output import STREAMS, Frozen, attempt_folder, last_lines, merged, remove_folder
 from qrec.recorder import Recorder, Terms
 from qrec.registry import EXECUTORS, Registry
-from qrec.stores.base import Query
+from qrec.stores.base import REMOVED, Query
 from qrec.task import Status, Task, new_uid, timestamp
 
 TYPE_CHECKING = False
@@ -28,13 +28,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
+    from qrec.compare import Comparison
     from qrec.executors.base import Action, Executor
     from qrec.output import Output
-    from qrec.search import Hit
+    from qrec.redact import Redactor
+    from qrec.search import Hit, Match
     from qrec.stores.base import Store
+    from qrec.why import Why
 
+OF_THE_WORDS = ("shell", "redacted")  #: notes that belong to the words, and so to every attempt
 SHOWN = 50  #: tasks in a list when nobody says how many
 AT_LOOK = 0.5  #: seconds a look back waits for another writer before it shows what there is
+LOOKED = 0.2  #: seconds between two looks at tasks that are waited for
 FOLLOWED = 0.05  #: seconds between two looks at a growing output
 
 
@@ -60,7 +65,10 @@ class Qrec:
         self.store: Store = self.open_store(store)
         self.recorder = Recorder(self.home, self.store, self.setting("grace"))
         self.recorder.complaints = self.complaints
+        self.recorder.variables = tuple(self.setting("variables"))
         self.executors: dict[str, Executor] = {}
+        self._redactor: Redactor | None = None
+        self.reveal = False  #: whether output is shown with its secrets
 
     def setting(self, name: str) -> Any:
         """A setting; its default, and a complaint, where what is written cannot be used: no slip stops a run."""
@@ -86,6 +94,7 @@ class Qrec:
         """The executor of that name."""
         if name not in self.executors:
             self.executors[name] = self.registry.executor(name)(self.recorder)
+            self.executors[name].shown = self.output
         return self.executors[name]
 
     # Running
@@ -104,10 +113,36 @@ class Qrec:
 
         A single string is a program, or a line for the shell if it holds blanks or shell characters; several are
         executed as they are.  `terms` are the fields of `Terms`: `timeout` in seconds, `show=False`, `pty=True` ...
-        A command that fails raises nothing: see the task's `status` and `returncode`.
+        A command that fails raises nothing: see the task's `status` and `returncode`.  Secrets among its words are
+        replaced in the record.
         """
         task = self.new_task(command, message=message, tags=tags, cwd=cwd, executor=executor)
-        return self.executor(task.executor).launch(task, Terms(**terms))
+        recorded = self.without_secrets(task)
+        if recorded is not task:
+            terms["argv"] = task.argv
+        return self.executor(task.executor).launch(recorded, self.terms(**terms))
+
+    def terms(self, redact_output: bool = False, **terms: Any) -> Terms:
+        """`Terms`, with what takes secrets out of the output where that is wanted."""
+        return Terms(**terms, redactor=self.redactor if redact_output else None)
+
+    @property
+    def redactor(self) -> Redactor:
+        """What takes secrets out of words and output: what everybody has, and what the settings describe."""
+        from qrec.redact import Redactor
+
+        if self._redactor is None:
+            try:
+                self._redactor = Redactor(self.setting("secrets"))
+            except WrongUsage as error:
+                self.complaints.append(f"the setting `secrets`: {error}")
+                self._redactor = Redactor()
+        return self._redactor
+
+    def without_secrets(self, task: Task) -> Task:
+        """The task as it may be recorded; itself if there is nothing to hide."""
+        argv, count = self.redactor.words(task.argv)
+        return task.copy(argv=argv, data={**task.data, "redacted": count}) if count else task
 
     def new_task(
         self,
@@ -149,20 +184,23 @@ class Qrec:
         *,
         message: str | None = None,
         cwd: str | None = None,
+        secrets: Callable[[int], Sequence[str]] | None = None,
         **terms: Any,
     ) -> Task:
         """Run a recorded command again, in its folder: the same uid, and the attempt before is kept.
 
-        `terms` as for `run`.
+        `secrets` is asked for so many secrets as were left out of the record.  `terms` as for `run`.
         """
-        run_as = Terms(**terms)
+        run_as = self.terms(**terms)
         task = self.get(reference)
         if not task.status.is_final:
             raise Refused(f"{task.uid} is {task.status}; `qrec cancel {task.number}` ends it")
         folder = os.path.realpath(cwd) if cwd is not None else task.pwd
         if not os.path.isdir(folder):
             raise Refused(f"the folder {folder} is not there any more; name another with --cwd")
-        data = {"shell": task.data["shell"]} if "shell" in task.data else {}
+        if task.data.get("redacted"):
+            run_as = run_as.copy(argv=self.with_secrets(task, secrets))
+        data = {name: task.data[name] for name in OF_THE_WORDS if name in task.data}
         executor = self.executor(task.executor)
         if message is not None:
             self.store.change(task.uid, message=message)
@@ -171,6 +209,15 @@ class Qrec:
             host=os.uname().nodename, started=timestamp(), data={**data, **self.recorder.claim()},
         )  # fmt: skip
         return executor.launch(task, run_as, known=True)
+
+    def with_secrets(self, task: Task, ask: Callable[[int], Sequence[str]] | None) -> tuple[str, ...]:
+        """The words of a task with the secrets that were left out of its record."""
+        from qrec.redact import REDACTED, filled_in
+
+        count = sum(word.count(REDACTED) for word in task.argv)
+        if ask is None:
+            raise Refused(f"{count} secrets were left out of the record of {task.uid}; they have to be given again")
+        return filled_in(task.argv, ask(count))
 
     # Looking back
 
@@ -225,8 +272,21 @@ class Qrec:
         return self.store.count(query or Query())
 
     def output(self, task: Task) -> Output:
-        """What an attempt printed."""
-        return self.store.output(task)
+        """What an attempt printed; what looks like a secret is covered, unless `reveal` is set.
+
+        `complaints` says so if it was removed.
+        """
+        if REMOVED in task.data:
+            from qrec.units import size
+
+            gone = size(task.data[REMOVED])
+            self.complaints.append(f"the output of attempt {task.attempt} of {task.uid} ({gone}) was removed by `gc`")
+        output = self.store.output(task)
+        if self.reveal:
+            return output
+        from qrec.shown import Masked
+
+        return Masked(output, self.redactor)
 
     def published(self, task: Task) -> dict[str, Any]:
         """The task as `qrec get` prints it."""
@@ -262,9 +322,27 @@ class Qrec:
         tasks = self.store.candidates(long, query) if long else islice(self.store.newest_first(query), SHORT_SCAN)
         if deep:
             tasks = self.with_large(tasks, query)
-        found = ((task, matches(task, self.output(task), folded, deep)) for task in watch(tasks))
-        hits = (Hit(task=task, matches=matched) for task, matched in found if matched)
+        found = ((task, matches(task, self.store.output(task), folded, deep)) for task in watch(tasks))
+        told = ((task, self.tellable(matched, folded)) for task, matched in found)
+        hits = (Hit(task=task, matches=matched) for task, matched in told if matched)
         return list(islice(hits, limit))[::-1]
+
+    def tellable(self, matched: tuple[Match, ...], words: Sequence[str]) -> tuple[Match, ...]:
+        """The matches without secrets; none if a word was found in secrets only."""
+        from qrec.search import fold
+        from qrec.shown import masked_text
+
+        if self.reveal:
+            return matched
+        shown = tuple(match.copy(text=masked_text(match.text, self.redactor)) for match in matched)
+        left = tuple(
+            after
+            for before, after in zip(matched, shown, strict=True)
+            if after == before or any(word in fold(after.text) for word in words)
+        )
+        if len(left) == len(matched):
+            return left
+        return left if all(any(word in fold(match.text) for match in left) for word in words) else ()
 
     def with_large(self, tasks: Iterator[Task], query: Query) -> Iterator[Task]:
         """The tasks, and those with large outputs, of which no index knows all; newest first."""
@@ -309,7 +387,37 @@ class Qrec:
                 return
             time.sleep(FOLLOWED)
 
+    def why(self, reference: str | None = None, attempt: int | None = None) -> Why:
+        """Why a task failed, and what differs from the last good run of the same command."""
+        from qrec.why import last_good, why
+
+        task = self.get(reference, attempt)
+        good = last_good(self.store, task) if task.status.is_final and task.status is not Status.COMPLETE else None
+        return why(task, self.output(task), good, self.output(good) if good else None)
+
+    def diff(self, first: Task, second: Task) -> Comparison:
+        """What differs between two tasks, or two attempts of one."""
+        from qrec.compare import compare
+
+        return compare(first, second, (self.output(first), self.output(second)))
+
     # Acting
+
+    def wait(self, references: Sequence[str | None], timeout: float | None = None) -> Iterator[Task]:
+        """Wait for tasks; each is produced as it ends.  Stops when `timeout` seconds have passed."""
+        left = {task.uid: task for task in map(self.get, references)}
+        deadline = float("inf") if timeout is None else time.monotonic() + timeout
+        pause = FOLLOWED / 10
+        while left:
+            self.refresh_tasks(list(left.values()))
+            left = {uid: self.store.get(uid) for uid in left}
+            for task in [task for task in left.values() if task.status.is_final]:
+                del left[task.uid]
+                yield task
+            if left and time.monotonic() > deadline:
+                return
+            pause = min(pause * 1.2, LOOKED) if left else 0.0
+            time.sleep(pause)
 
     def actions(self, executor: str) -> dict[str, Action]:
         """What an executor's tasks offer."""

@@ -49,11 +49,35 @@ def as_switch(value: Any) -> bool:
     return switch
 
 
+def as_size_limit(value: Any) -> str:
+    """A setting that is a size, or empty for none; as it was written."""
+    from qrec.units import size_in_bytes
+
+    if value != "":
+        size_in_bytes(str(value))
+    return str(value)
+
+
+def as_age_limit(value: Any) -> str:
+    """A setting that is an age, or empty for none; as it was written."""
+    if value != "":
+        as_seconds(value)
+    return str(value)
+
+
 def as_seconds(value: Any) -> float:
     """A setting that is a duration, in seconds."""
     from qrec.units import seconds
 
     return seconds(str(value))
+
+
+def as_list(value: Any) -> tuple[str, ...]:
+    """A setting that is a list of texts; in a variable or on the command line, one a line."""
+    words = value.split("\n") if isinstance(value, str) else value
+    if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
+        raise WrongUsage(f"{value!r} is no list of texts")
+    return tuple(word for word in words if word)
 
 
 SETTINGS = (
@@ -65,7 +89,25 @@ SETTINGS = (
         check=as_seconds,
         help="how long a command has between being asked to end and being killed",
     ),
+    Setting(
+        name="secrets", default=(), check=as_list, help="regular expressions of what is to be left out of records, too"
+    ),
+    Setting(
+        name="variables", default=(), check=as_list, help="variables to record beside the usual ones: WANDB_*, ..."
+    ),
     Setting(name="shell", default="", check=as_text, help="the shell for one-argument command lines; empty: $SHELL"),
+    Setting(
+        name="keep_size",
+        default="",
+        check=as_size_limit,
+        help="how large all that is kept may grow before `gc` removes the oldest (20G); empty: no limit",
+    ),
+    Setting(
+        name="keep_age",
+        default="",
+        check=as_age_limit,
+        help="how old a task may grow before `gc` removes it (180d); empty: no limit",
+    ),
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 
@@ -123,7 +165,9 @@ class Config:
         value = checked(setting_named(name), word)
         make_private(self.home)
         document = tomlkit.parse(read_text(self.path))
-        document[name] = value if isinstance(value, bool) else word
+        document[name] = (
+            word if not isinstance(value, (bool, tuple)) else list(value) if isinstance(value, tuple) else value
+        )
         replace_file(os.path.realpath(self.path), tomlkit.dumps(document).encode())
         self.written = self.read()
 

@@ -3,6 +3,11 @@
 While an attempt runs, three plain files in its folder hold what it printed: `stdout` and `stderr`, byte-exact, and
 `timing`, a text line a block: milliseconds since the line before, `o` or `e`, and the number of bytes.  When it has
 ended, small output moves into the store (`Kept`) and the files go.
+
+The index stays small whatever the command does.  Blocks of one stream that come within 10 ms share a line; in a run of
+more than a quarter of an hour, within a hundred-thousandth of the time that has passed.  Blocks that change the stream
+within that time have a line of their own for the first 10,000 changes and then for one a KiB of output; beyond that
+there is one line a stream, and the order of the streams within these 10 ms is lost.
 """
 
 from __future__ import annotations
@@ -17,6 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from qrec.compressed import Compressed
+
 STREAMS = ("stdout", "stderr")
 EXTRAS = ("series", "patch")  #: files that others write beside the output
 MARKS = {"stdout": "o", "stderr": "e"}
@@ -25,7 +32,13 @@ FOLD_LIMIT = 64 * 1024  #: bytes of stdout and stderr together that still move i
 TRIES = 5  #: how often a folder is made anew that somebody else, who found it empty, has removed
 ROOM = 256 * 1024  #: bytes of recorded output that are given up on a full disk, so that the record can be closed
 MERGED = 0.010  #: seconds within which blocks of one stream share a line of the timing index
+COARSER = 100_000  #: and a part of so many of the time that has passed, once that is more: a day needs no 10 ms
+SILENCE = 0.1  #: seconds after which a block is told of in the index at once
+CHANGES = 10_000  #: lines for changes of stream within that time: at the start, and one more for each BYTES_A_CHANGE
+BYTES_A_CHANGE = 1024
 BLOCK = 1 << 20
+LINE = rb"(?m)^(\d{1,12}) ([oe]) (\d{1,18})$"  #: a line of the index; whatever else is there comes from a crash
+INDEX_PART = 1 << 16  #: bytes of the index that are read at a time
 
 
 def attempt_folder(home: str, uid: str, attempt: int) -> str:
@@ -60,9 +73,11 @@ class Writer:
         self.folder = folder
         self.trouble: OSError | None = None
         self.sizes = dict.fromkeys(STREAMS, 0)
-        self.began = self.last = time.monotonic()
+        self.began = self.last = self.newest = time.monotonic()
         self.files: dict[str, int] = {}
-        self.pending: tuple[str, float, int] | None = None
+        self.pending: dict[str, int] = {}  #: bytes that the index does not tell of yet, by stream
+        self.since = 0.0  #: when the first of them came
+        self.changes: float = CHANGES  #: how many changes of stream may still have a line of their own
 
     def write(self, stream: str, block: memoryview) -> None:
         """Record a block: the bytes first, then when they came."""
@@ -105,25 +120,41 @@ class Writer:
         return os.open(path, flags, 0o600)
 
     def note(self, stream: str, size: int) -> None:
-        """Note in the index that a stream grew, together with the block before if that came just now."""
+        """Note in the index that a stream grew, together with the blocks before if they came just now.
+
+        What comes after a silence is told of at once, so that whoever looks at a running task sees when it came.
+        """
         now = time.monotonic()
-        if self.pending is not None:
-            before, at, length = self.pending
-            if before == stream and now - at < MERGED:
-                self.pending = before, at, length + size
-                return
+        silent, self.newest = now - self.newest >= SILENCE, now
+        self.changes += size / BYTES_A_CHANGE
+        if self.pending and not self.joins(stream, now):
             self.flush()
-        self.pending = stream, now, size
+        if not self.pending:
+            self.since = now
+        self.pending[stream] = self.pending.get(stream, 0) + size
+        if silent:
+            self.flush()
+
+    def joins(self, stream: str, now: float) -> bool:
+        """Whether a block shares the lines of the pending ones; a change of stream that does not is paid for."""
+        if now - self.since >= max(MERGED, (now - self.began) / COARSER):
+            return False
+        if list(self.pending) == [stream] or self.changes < 1:
+            return True
+        self.changes -= 1
+        return False
 
     def flush(self) -> None:
-        """Write the pending line of the index."""
-        if self.pending is None:
-            return
-        stream, at, size = self.pending
-        self.pending = None
-        pause = round((at - self.last) * 1000)
-        self.last += pause / 1000  # not `at`: rounding must not add up over a long run
-        self.append("timing", f"{pause} {MARKS[stream]} {size}\n".encode())
+        """Write the pending lines of the index."""
+        pause = round((self.since - self.last) * 1000)
+        lines = ""
+        for stream, size in self.pending.items():
+            lines += f"{pause} {MARKS[stream]} {size}\n"
+            self.last += pause / 1000  # not `since`: rounding must not add up over a long run
+            pause = 0
+        self.pending = {}
+        if lines:
+            self.append("timing", lines.encode())
 
     def observe(self) -> None:
         """Note how far the files have grown by somebody else's writing; no finer in time than these calls."""
@@ -170,12 +201,23 @@ def fold(folder: str) -> Kept | None:
 def remove_folder(folder: str) -> None:
     """Remove an attempt's folder and, if it was the last there, the one above.  What is gone already is fine."""
     try:
-        for name in os.listdir(folder):
-            os.unlink(os.path.join(folder, name))
+        for _ in range(TRIES):
+            for name in listed(folder):
+                remove_file(os.path.join(folder, name))
+            if not listed(folder):  # `qrec gc` may just have put a compressed file in the place of another
+                break
         os.rmdir(folder)
         os.rmdir(os.path.dirname(folder))
     except OSError:
         pass  # never made, not empty, or read-only: nothing that concerns the caller
+
+
+def remove_file(path: str) -> None:
+    """Remove a file that may be gone.  Raises OSError."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
 
 
 # Reading
@@ -186,6 +228,7 @@ class Files:
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
+        self.compressed: dict[str, Compressed] = {}
 
     def path(self, name: str) -> str:
         """Where one of the files is, or would be."""
@@ -193,16 +236,36 @@ class Files:
 
     def size(self, stream: str) -> int:
         """How many bytes the stream has by now."""
-        return file_size(self.path(stream))
+        size = file_size(self.path(stream))
+        if not size and (packed := self.packed(stream)):
+            return packed.size
+        return size
 
     def read(self, stream: str, start: int = 0, size: int | None = None) -> bytes:
         """Bytes of a stream from `start`; fewer than `size` at its end, none if there never were any."""
         try:
-            with open(self.path(stream), "rb") as file:
-                file.seek(start)
-                return file.read() if size is None else file.read(size)
+            if stream not in self.compressed:
+                with open(self.path(stream), "rb") as file:
+                    file.seek(start)
+                    return file.read() if size is None else file.read(size)
         except (FileNotFoundError, NotADirectoryError):
-            return b""
+            pass
+        packed = self.packed(stream)
+        return packed.read(start, size) if packed else b""
+
+    def packed(self, name: str) -> Compressed | None:
+        """What `qrec gc` has made of the file: in its place before the plain one goes; None if it has not."""
+        if name not in self.compressed:
+            path = self.path(name) + ".gz"
+            if not os.path.exists(path):
+                return None
+            from qrec.compressed import Compressed
+
+            try:
+                self.compressed[name] = Compressed(path)
+            except FileNotFoundError:
+                return None  # removed just now
+        return self.compressed[name]
 
     def timing(self) -> bytes:
         """The index as it is written."""
@@ -263,7 +326,9 @@ class Frozen:
 
 
 if TYPE_CHECKING:
-    Output = Files | InStore | Frozen
+    from qrec.shown import Masked
+
+    Output = Files | InStore | Frozen | Masked
 
 
 def file_size(path: str) -> int:
@@ -279,19 +344,64 @@ def sequence(output: Output) -> Iterator[tuple[float, str, int]]:
 
     The index may be behind the files, or lost with a crash: what it does not tell of comes at the end.
     """
+    import re
+
     left = {stream: output.size(stream) for stream in STREAMS}
-    at = 0.0
-    for line in output.timing().decode("ascii", "replace").splitlines():
-        words = line.split()
-        if len(words) != 3 or words[1] not in NAMES or not (words[0].isdigit() and words[2].isdigit()):
-            continue  # half a line, from a crash
-        at += int(words[0]) / 1000
-        stream = NAMES[words[1]]
-        size = min(int(words[2]), left[stream])
+    passed = 0
+    for line in re.finditer(LINE, output.timing()):
+        pause, mark, told = line.groups()
+        passed += int(pause)
+        stream = NAMES[mark.decode()]
+        size = min(int(told), left[stream])
         left[stream] -= size
         if size:
-            yield at, stream, size
-    yield from ((at, stream, size) for stream, size in left.items() if size)
+            yield passed / 1000, stream, size
+    yield from ((passed / 1000, stream, size) for stream, size in left.items() if size)
+
+
+def from_the_end(output: Output) -> Iterator[tuple[float, str, int, int]]:
+    """The blocks of `sequence` from the last to the first: seconds since the start, stream, where it begins, bytes.
+
+    The end of a long index comes at once where one stream is all there is; else after its sums.
+    """
+    index = output.timing()
+    passed, told = sums(index)
+    end = {stream: output.size(stream) for stream in STREAMS}
+    excess = {stream: told[stream] - end[stream] for stream in STREAMS}
+    for stream in reversed(STREAMS):
+        if excess[stream] < 0:
+            end[stream] += excess[stream]
+            yield passed / 1000, stream, end[stream], -excess[stream]
+    for pause, stream, size in lines_from_the_end(index):
+        spared = min(size, max(0, excess[stream]))
+        excess[stream] -= spared
+        end[stream] -= size - spared
+        if size > spared:
+            yield passed / 1000, stream, end[stream], size - spared
+        passed -= pause
+
+
+def sums(index: bytes) -> tuple[int, dict[str, int]]:
+    """The milliseconds of an index, and the bytes of each stream that it tells of."""
+    passed, told = 0, dict.fromkeys(STREAMS, 0)
+    for pause, stream, size in lines_from_the_end(index):
+        passed += pause
+        told[stream] += size
+    return passed, told
+
+
+def lines_from_the_end(index: bytes) -> Iterator[tuple[int, str, int]]:
+    """The lines of an index from the last to the first: milliseconds, stream, bytes."""
+    import re
+
+    pattern = re.compile(LINE)
+    names = {mark.encode(): stream for mark, stream in NAMES.items()}
+    end = len(index)
+    while end > 0:
+        start = index.rfind(b"\n", 0, max(0, end - INDEX_PART)) + 1
+        for pause, mark, size in reversed(pattern.findall(index, start, end)):
+            yield int(pause), names[mark], int(size)
+        end = start - 1  # the newline before
 
 
 def merged(output: Output, streams: Sequence[str] = STREAMS) -> Iterator[tuple[str, bytes]]:
@@ -315,21 +425,30 @@ def last_lines(output: Output, lines: int, streams: Sequence[str] = STREAMS) -> 
 
     Reads backwards, so that the end of a large output comes at once.
     """
-    end = {stream: output.size(stream) for stream in STREAMS}
-    found: list[tuple[str, bytes]] = []
+    return [(stream, output.read(stream, *span)) for _, stream, *span in last_spans(output, lines, streams)]
+
+
+def last_spans(
+    output: Output, lines: int, streams: Sequence[str] = STREAMS, apart: bool = False
+) -> list[tuple[float, str, int, int]]:
+    """Where the last so many lines are: seconds since the start, stream, where it begins, bytes.
+
+    `apart` says that a line ends, too, where the other stream begins to speak.
+    """
+    found: list[tuple[float, str, int, int]] = []
     wanted = lines
-    for _, stream, size in reversed(list(sequence(output))):
-        end[stream] -= size
-        if stream not in streams:
-            continue
-        for span in reversed(list(spans(end[stream], size))):
-            block = output.read(stream, *span)
+    for at, stream, begin, length in from_the_end(output) if lines else ():
+        for start, size in reversed(list(spans(begin, length))) if stream in streams else ():
+            block = output.read(stream, start, size)
             # The very last newline ends a line and begins none.
-            breaks = block.count(b"\n") - (not found and block.endswith(b"\n"))
+            breaks = newlines = block.count(b"\n") - (not found and block.endswith(b"\n"))
+            if apart and found and found[-1][1] != stream and not block.endswith(b"\n"):
+                breaks += 1
             if breaks >= wanted:
-                return [(stream, after_breaks(block, breaks - wanted)), *found[::-1]] if lines else []
+                rest = len(after_breaks(block, breaks - wanted)) if breaks - wanted < newlines else 0
+                return [(at, stream, start + size - rest, rest)] * bool(rest) + found[::-1]
             wanted -= breaks
-            found.append((stream, block))
+            found.append((at, stream, start, size))
     return found[::-1]
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20  #: bytes a read asks for, and the size wished for each pipe
 QUIET = 0.15  #: seconds of silence after the command's end until a grandchild's hold on its streams is given up
 LINGER = 1.0  #: seconds after the command's end until even a talking grandchild is handed over
+SHIM_START = 1.0  #: seconds that are waited for a shim to tell which process it has started
 GRACE = 10.0  #: seconds between asking a process to end and killing it
 MEMORY_UNIT = 1 if os.uname().sysname == "Darwin" else 1024  #: bytes in a unit of `ru_maxrss`
 START_TICKS = 19  #: index of `starttime` among the fields of /proc/PID/stat that follow the name
@@ -126,6 +127,7 @@ def spawn(
     env: Mapping[str, str] | None = None,
     mask: Iterable[int] = (),
     own_group: bool = False,
+    new_session: bool = False,
     session: str | None = None,
 ) -> int:
     """Start a program, found on PATH, and return its pid.
@@ -142,7 +144,7 @@ def spawn(
         (os.POSIX_SPAWN_CLOSE, number) if source is None else (os.POSIX_SPAWN_DUP2, source, number)
         for number, source in streams.items()
     ]
-    options: dict[str, Any] = {"setpgroup": 0} if own_group else {}
+    options: dict[str, Any] = {"setpgroup": 0} if own_group else {"setsid": True} if new_session else {}
     if session is not None:  # the first terminal that the leader of a session opens rules it
         options["setsid"] = True
         actions += [(os.POSIX_SPAWN_OPEN, 0, session, os.O_RDWR, 0)]
@@ -168,9 +170,14 @@ def spawn(
 
 def in_folder(argv: Sequence[str], folder: str) -> list[str]:
     """The words that run a command in another folder without moving qrec itself, which others may be using."""
+    must_exist(folder)
+    return ["/bin/sh", "-c", 'cd -- "$1" || exit 125; shift; exec "$@"', "qrec", folder, *argv]
+
+
+def must_exist(folder: str) -> None:
+    """Raise CouldNotStart unless the folder is there."""
     if not os.path.isdir(folder):
         raise CouldNotStart(f"the folder {folder} is not there; name another with --cwd")
-    return ["/bin/sh", "-c", 'cd -- "$1" || exit 125; shift; exec "$@"', "qrec", folder, *argv]
 
 
 def find_program(name: str, env: Mapping[str, str]) -> str:
@@ -285,6 +292,7 @@ class Tap:
         self.name = name
         self.target = target
         self.trouble: OSError | None = None
+        self.more = False  #: whether the last read may have left something
         self.source, self.inlet = self.open()
         os.set_blocking(self.source, False)
 
@@ -312,8 +320,11 @@ class Tap:
 
     def read(self, buffer: memoryview) -> int | None:
         """Read what is there: how many bytes; 0 at the end, None if there is nothing now."""
+        self.more = False
         try:
-            return os.readv(self.source, [buffer])
+            size = os.readv(self.source, [buffer])
+            self.more = size == len(buffer)
+            return size
         except BlockingIOError:
             return None
         except OSError as error:
@@ -357,7 +368,11 @@ class Tap:
             try:
                 os.posix_spawnp(
                     "cat", ["cat"], os.environ, setsid=True,
-                    file_actions=[(os.POSIX_SPAWN_DUP2, self.source, 0), (os.POSIX_SPAWN_DUP2, self.target, 1)],
+                    file_actions=[
+                        (os.POSIX_SPAWN_DUP2, self.source, 0), (os.POSIX_SPAWN_DUP2, self.target, 1),
+                        # It takes the end of a terminal for an error, of which the user is not to be told.
+                        (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                    ],
                 )  # fmt: skip
             except (OSError, NotImplementedError):
                 pass  # then the grandchild meets a closed pipe
@@ -530,33 +545,37 @@ class Pump:
     def drain(self) -> None:
         """Pump what is left after the child's end, until silence; then hand over what others hold open."""
         deadline = time.monotonic() + LINGER
-        self.move(self.taps, deadline)
-        while self.open_taps() and time.monotonic() < deadline:
-            sources = self.poll(QUIET)
-            if not sources:
-                break
-            self.move(sources, deadline)
+        self.exhaust(deadline)
+        while self.open_taps() and time.monotonic() < deadline and self.poll(QUIET):
+            self.exhaust(deadline)
         for tap in self.open_taps():
             tap.hand_over()
 
-    def drain_now(self) -> None:
-        """Pump what is there."""
-        self.move(self.taps)
+    def exhaust(self, until: float = float("inf")) -> None:
+        """Pump what is there, and see which streams have ended."""
+        while self.move(self.taps, until) and time.monotonic() < until:
+            pass
 
-    def move(self, sources: Iterable[int], until: float = float("inf")) -> None:
+    def move(self, sources: Iterable[int], until: float = float("inf")) -> bool:
         """Move blocks from the sources in turn, and from those that become ready meanwhile, until all are empty.
 
-        Those that are not empty by the time `until` are kept in `waiting`: edge-triggered, they are not told again.
+        Returns whether there was something to move.  What a read has emptied is not read again before we are told of
+        it: what came meanwhile may be younger than what waits in the other stream.  Those that are not empty by the
+        time `until` are kept in `waiting`: edge-triggered, they are not told again.
         """
+        moved = False
         self.waiting.update(dict.fromkeys(source for source in sources if source in self.taps))
         while self.waiting:
             source = next(iter(self.waiting))
             del self.waiting[source]
-            if self.taps[source].is_open and self.taps[source].pump(self.buffer, self.sink):
+            tap = self.taps[source]
+            if tap.is_open and tap.pump(self.buffer, self.sink):
+                moved = True
                 late = (number for number in self.poll(0) if number in self.taps)
-                self.waiting.update(dict.fromkeys((*late, source)))
+                self.waiting.update(dict.fromkeys((*late, source) if tap.more else late))
             if time.monotonic() >= until:
-                return
+                break
+        return moved
 
     def open_taps(self) -> list[Tap]:
         """The taps that have not seen the end of their stream."""
@@ -743,6 +762,7 @@ def spawn_unattended(argv: Sequence[str], folder: str, cwd: str, env: Mapping[st
     The command writes `stdout` and `stderr` in the attempt's folder, its return code comes to `ended`, and its pid and
     start ticks to `process`.
     """
+    must_exist(cwd)
     words = ["/bin/sh", "-c", SHIM, "qrec-shim", folder, cwd, own_umask(), *argv]
     null = os.open(os.devnull, os.O_RDWR)
     try:
@@ -760,6 +780,14 @@ def shim_process(folder: str) -> tuple[int, int] | None:
     """The pid and start ticks of the command under a shim; None before it began."""
     words = shim_line(folder, "process").split()
     return (int(words[0]), int(words[1])) if len(words) == 2 else None
+
+
+def shim_process_soon(folder: str) -> tuple[int, int] | None:
+    """The same as soon as the shim has told it, which takes it some milliseconds; None if it does not come to that."""
+    deadline = time.monotonic() + SHIM_START
+    while (found := shim_process(folder)) is None and not shim_ended(folder) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    return found
 
 
 def shim_ended(folder: str) -> Ended | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import time
 
 from qrec import spool
 from qrec.errors import CouldNotStart, DuplicateTask, NoSuchTask, StaleTask, StoreBusy
-from qrec.output import Writer, attempt_folder, fold, make_private, remove_folder
+from qrec.output import Files, Writer, attempt_folder, fold, make_private, remove_folder
 from qrec.process import (
     GRACE,
     RECORDED,
@@ -20,9 +22,12 @@ from qrec.process import (
     boot_id,
     closed_descriptors,
     end_family,
+    exit_descriptor,
     pid_namespace,
+    reap,
     shim_ended,
     shim_process,
+    shim_process_soon,
     spawn_unattended,
     start_ticks,
 )
@@ -32,11 +37,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from qrec.facts import Changes
+    from qrec.process import Sink
+    from qrec.redact import Redactor
     from qrec.stores.base import Store
+    from qrec.usage import Meter
 
 TIMED_OUT = 124  #: the code that timeout(1) has taught scripts
 AT_START = 0.3  #: seconds the store may keep a command's start waiting
 TRY_AGAIN = 1.0  #: seconds until a busy store is asked again
+WORTHWHILE = 0.1  #: seconds a command runs before what it uses is looked at
+LOOK = 0.1  #: seconds between two looks at the growing output of an unattended command
+OWN_TIME = 2.0  #: seconds after the end of an unattended command in which its record is its observer's to close
+FACTS_AT_END = 0.1  #: seconds that git may keep a command's end waiting
 AT_END = 0.6  #: seconds the store may keep a command's end waiting; together less than one
 
 
@@ -47,7 +60,10 @@ class Terms(Record):
     show: bool = True  #: pass its output on to ours
     take_signals: bool = False  #: this process exists for the command: its signals are the command's
     pty: bool | None = None  #: its streams are terminals; None: where ours are, if the process exists for the command
+    detach: bool = False  #: let it outlive this process and the terminal; return as soon as it runs
     one_stream: bool = False  #: one terminal for all its streams, with a session of its own
+    argv: tuple[str, ...] | None = None  #: the words as they were given, where secrets are left out of the record's
+    redactor: Redactor | None = None  #: what takes secrets out of the recorded output, where that is wanted
 
 
 class Recorder:
@@ -60,6 +76,7 @@ class Recorder:
         self.home = home
         self.store = store
         self.grace = grace  #: seconds between asking a command to end and killing it
+        self.variables: tuple[str, ...] = ()  #: names of variables that are recorded beside the usual ones
         self.complaints: list[str] = []
 
     def record(self, task: Task, words: tuple[str, ...], terms: Terms, known: bool = False) -> Task:
@@ -68,7 +85,7 @@ class Recorder:
         `known` says that the store has the attempt already.  Whatever happens to the record, the command runs
         undisturbed, and the returned task has its code.
         """
-        recording = Recording(self, task, known)
+        recording = Recording(self, task, known, terms.redactor)
         channels = connect(terms)
         watch = Watch(terms.timeout, terms.take_signals, self.grace, channels.alarm, channels.job_control)
         with watch:  # until all is written down
@@ -88,15 +105,33 @@ class Recorder:
         mine = [os.getpid(), start_ticks(os.getpid()) or 0]
         return {"process": {"boot": boot_id(), "namespace": pid_namespace(), "recorder": mine}}
 
-    def detach(self, task: Task, words: tuple[str, ...], known: bool = False) -> Task:
-        """Start `words` as this attempt under the shim, which outlives us; `settle` closes the record."""
+    def detach(self, task: Task, words: tuple[str, ...], known: bool = False) -> Recording:
+        """Start `words` as this attempt under the shim, which outlives us; `observe` looks after it.
+
+        Raises CouldNotStart.
+        """
         recording = Recording(self, task, known)
         recording.announce()
-        folder = recording.writer.folder
-        make_private(folder)
-        shim = spawn_unattended(words, folder, task.pwd)
-        recording.began(shim)
-        return recording.task
+        make_private(recording.folder)
+        try:
+            recording.shim = spawn_unattended(words, recording.folder, task.pwd)
+        except CouldNotStart as error:
+            recording.never_began(error, [])
+            raise
+        recording.began(recording.shim, (shim_process_soon(recording.folder) or (recording.shim,))[0])
+        return recording
+
+    def send_off(self, task: Task, words: tuple[str, ...], terms: Terms, known: bool = False) -> Task:
+        """`detach` in a process of its own, which goes on to observe the command; return the task as it runs."""
+        from qrec.observer import Request, send_off
+
+        request = Request(
+            home=self.home, store=self.store.place, task=task.plain(), words=words, timeout=terms.timeout,
+            known=known, grace=self.grace, variables=self.variables,
+        )  # fmt: skip
+        begun, complaints = send_off(request)
+        self.complaints += complaints
+        return begun
 
     def settle(self, task: Task) -> Task:
         """Close the record of a running task whose recorder is gone, if it is over; return it as it stands.
@@ -108,16 +143,20 @@ class Recorder:
             return task
         folder = attempt_folder(self.home, task.uid, task.attempt)
         ended = shim_ended(folder)
+        if ended is not None and time.time() - ended.at < OWN_TIME and runs(task, "recorder"):
+            return task  # whoever looks after it knows more than we do
         if ended is None and (runs(task, "recorder") is not False or runs(task, "command") is not False):
             return task
         if ended is None and (pair := shim_process(folder)) and start_ticks(pair[0]) == pair[1]:
             return task  # the shim was killed but its command goes on
         fields = ended_fields(task, ended) if ended else lost_fields(task)
+        fields["usage"] = {**figures_of(folder), **fields.get("usage", {})}
         return self.finish(task, fields.pop("status"), fields)
 
     def finish(self, task: Task, status: Status, fields: dict[str, Any]) -> Task:
         """Close an attempt: its last fields and its output in one step, then its files go.  Returns what won."""
         folder = attempt_folder(self.home, task.uid, task.attempt)
+        fields["data"] = {**fields["data"], **explained(task.copy(**{"status": status, **fields}))}
         kept = fold(folder)
         try:
             done = self.store.swap(task.uid, (task.status, task.attempt), status, kept=kept, **fields)
@@ -160,7 +199,7 @@ class Recorder:
 class Recording:
     """One attempt while it is being recorded.  No method here raises because of the store or the disk."""
 
-    def __init__(self, recorder: Recorder, task: Task, known: bool) -> None:
+    def __init__(self, recorder: Recorder, task: Task, known: bool, redactor: Redactor | None = None) -> None:
         self.recorder = recorder
         self.home = recorder.home
         self.store = recorder.store
@@ -169,7 +208,14 @@ class Recording:
         self.told = False  #: whether the store has its pid
         self.hopeless = False  #: whether the store refused for a reason that time does not mend
         self.spooled = False
-        self.writer = Writer(attempt_folder(self.home, task.uid, task.attempt))
+        self.folder = attempt_folder(self.home, task.uid, task.attempt)
+        self.writer = Writer(self.folder)
+        self.sink: Sink = self.writer if redactor is None else RedactingSink(self.writer, redactor)
+        self.started = time.monotonic()
+        self.oom_kills = oom_kills()
+        self.shim: int | None = None  #: the pid of the shim, if the command runs under one
+        self.meter: Meter | None = None
+        self.changes: Changes | None = None
 
     def complain(self, error: Exception | str) -> None:
         """Tell the user, once: the first trouble explains the ones that follow."""
@@ -189,11 +235,23 @@ class Recording:
         except OSError as error:
             self.complain(f"not recorded: {self.home}: {error.strerror}")
 
-    def began(self, pid: int) -> None:
-        """Note that the command runs."""
+    def began(self, pid: int, own: int | None = None) -> None:
+        """Note that the command runs, and what surrounds it; `own` is its pid, if `pid` is that of its shim."""
+        self.started = time.monotonic()
         process = {**self.task.data["process"], "command": [pid, start_ticks(pid) or 0]}
-        self.task = self.task.copy(pid=pid, data={**self.task.data, "process": process})
+        facts = self.gather()
+        self.task = self.task.copy(pid=own or pid, facts=facts, data={**self.task.data, "process": process})
         self.tell(AT_START)
+
+    def gather(self) -> dict[str, Any]:
+        """The facts that are quickly known; git is asked for more while the command runs."""
+        from qrec.facts import Changes, surroundings
+
+        facts = surroundings(self.task.pwd, os.environ, self.recorder.variables)
+        if "repository" in facts:
+            self.changes = Changes(self.task.pwd, os.path.join(self.folder, "patch"))
+            self.changes.begin()
+        return facts
 
     def tell(self, patience: float) -> bool:
         """Tell the store that the command runs; True if it should be tried again later."""
@@ -203,9 +261,8 @@ class Recording:
         try:
             if self.known:
                 running = Status.RUNNING
-                self.store.swap(
-                    task.uid, (running, task.attempt), running, pid=task.pid, started=task.started, data=task.data
-                )
+                told = {name: getattr(task, name) for name in ("pid", "started", "facts", "data")}
+                self.store.swap(task.uid, (running, task.attempt), running, **told)
             else:
                 added = self.store.add(task)
                 self.task = task.copy(number=added.number, turn=added.turn)
@@ -220,15 +277,33 @@ class Recording:
         spool.drop(self.home, self.task)
         return False
 
+    def observe(self, shim: int, timeout: float | None = None) -> Task:
+        """Look after a command under a shim, which is our child, until it has ended; close its record."""
+        deadline = self.started + timeout if timeout is not None else float("inf")
+        poll = select.poll()
+        poll.register(exit_descriptor(shim), select.POLLIN)
+        pause, over = 0.0, None
+        while not poll.poll(min(pause, LOOK) * 1000):
+            self.writer.observe()
+            pause = min(self.tell_later(), self.measure(self.task.pid or shim))
+            if over is None and time.monotonic() > deadline:
+                over = timeout
+                end_family(shim, self.recorder.grace)
+        used, ended = reap(shim), shim_ended(self.folder)
+        self.writer.observe()
+        if ended is None:  # it was killed; what it ran may go on
+            return self.task
+        return self.close(ended.copy(cpu=used.cpu, memory=used.memory), limit=over)
+
     def pump(self, pid: int, channels: Channels) -> Ended:
         """Record until the command has ended.
 
         An interrupt of a program that uses us as a library ends the command first.
         """
-        pump = Pump(pid, channels.taps, self.writer)
+        pump = Pump(pid, channels.taps, self.sink)
         channels.serve(pump)
         try:
-            ended = pump.run(lambda: min(channels.tick(), self.tick()))
+            ended = pump.run(lambda: min(channels.tick(), self.tell_later(), self.measure(pid)))
             for tap in channels.taps:
                 if tap.trouble is not None:
                     self.complain(f"{tap.name} could not be passed on: {tap.trouble.strerror}")
@@ -240,9 +315,20 @@ class Recording:
         finally:
             channels.close()
 
-    def tick(self) -> float:
-        """Do what has to be done now and then; return the seconds until the next time."""
+    def tell_later(self) -> float:
+        """Tell the store what it could not be told before; return the seconds until the next try."""
         return TRY_AGAIN if not self.told and self.tell(0) else float("inf")
+
+    def measure(self, pid: int) -> float:
+        """Look at what the command uses, once it runs long enough to be worth it; return the seconds until then."""
+        passed = time.monotonic() - self.started
+        if self.meter is None:
+            if passed < WORTHWHILE:
+                return WORTHWHILE - passed
+            from qrec.usage import Meter
+
+            self.meter = Meter(pid, os.path.join(self.folder, "series"), self.started)
+        return self.meter.tick()
 
     def never_began(self, error: CouldNotStart, taps: list[Tap]) -> Task:
         """Record a command that could not be started; what a shell would have said is its stderr."""
@@ -256,12 +342,21 @@ class Recording:
 
     def close(self, ended: Ended, received: list[int] | None = None, limit: float | None = None) -> Task:
         """Write down how it ended."""
+        if isinstance(self.sink, RedactingSink):
+            self.sink.close()
         self.writer.close()
         if self.writer.trouble is not None:
             self.complain(f"output recorded only in part: {self.writer.folder}: {self.writer.trouble.strerror}")
         fields = ended_fields(self.task, ended, received or [], limit)
+        fields["usage"] |= self.meter.close(ended) if self.meter else {}
+        if self.changes is not None:
+            fields["facts"] = {**self.task.facts, **self.changes.finish(FACTS_AT_END)}
+        if isinstance(self.sink, RedactingSink):
+            fields["data"]["redacted_output"] = self.sink.count
         before, status = self.task, fields.pop("status")
         self.task = self.task.copy(status=status, **fields)
+        fields["data"] |= explained(self.task, oom_kills() - self.oom_kills)
+        self.task = self.task.copy(data=fields["data"])
         try:
             self.store_end(before, status, fields)
         except Exception as error:  # a store's mistake, a plug-in's perhaps, must not change the command's code
@@ -279,10 +374,10 @@ class Recording:
         if found.wish == "cancel":
             status = Status.CANCELLED
         was = Status.LOST if found.status is Status.LOST else Status.RUNNING  # called lost too early: we know better
-        kept = fold(self.writer.folder)
+        kept = fold(self.folder)
         self.task = self.store.swap(before.uid, (was, before.attempt), status, kept=kept, **fields)
         if kept is not None:
-            remove_folder(self.writer.folder)
+            remove_folder(self.folder)
         spool.drop(self.home, before)
 
     def leave(self, error: Exception) -> None:
@@ -294,6 +389,50 @@ class Recording:
             self.complain(f"the record waits in {os.path.join(self.home, 'incoming')} for the next qrec call: {error}")
         else:
             self.complain(f"not recorded: {error}")
+
+
+class RedactingSink:
+    """Takes secrets out of the streams before they are written, whatever blocks they come in."""
+
+    def __init__(self, writer: Writer, redactor: Redactor) -> None:
+        from qrec.redact import Filter
+
+        self.writer = writer
+        self.filters = {name: Filter(redactor) for name in RECORDED.values()}
+
+    @property
+    def count(self) -> int:
+        """How many secrets were taken out."""
+        return sum(one.count for one in self.filters.values())
+
+    def write(self, stream: str, block: memoryview) -> None:
+        """Record what can be told by now."""
+        if shown := self.filters[stream].feed(bytes(block)):
+            self.writer.write(stream, memoryview(shown))
+
+    def close(self) -> None:
+        """Record the rest."""
+        for name, one in self.filters.items():
+            if rest := one.flush():
+                self.writer.write(name, memoryview(rest))
+
+
+def explained(task: Task, killed_for_memory: int = 0) -> dict[str, str]:
+    """Why an ended task did not complete, in a few words."""
+    if task.status is Status.COMPLETE:
+        return {}
+    from qrec.reason import reason
+
+    return {"reason": reason(task, killed_for_memory)}
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for want of memory since it was booted."""
+    try:
+        with open("/proc/vmstat", "rb") as file:
+            return int(file.read().partition(b"\noom_kill ")[2].partition(b"\n")[0] or 0)
+    except OSError:
+        return 0
 
 
 def connect(terms: Terms) -> Channels:
@@ -342,6 +481,13 @@ def ended_fields(
         "status": status, "returncode": code, "signal": ended.signal, "ended": timestamp(ended.at or None),
         "usage": usage, "data": data,
     }  # fmt: skip
+
+
+def figures_of(folder: str) -> dict[str, Any]:
+    """What is known of the usage of a command that nobody saw end, from its series."""
+    from qrec.usage import figures, points
+
+    return figures(points(Files(folder).read("series")))
 
 
 def lost_fields(task: Task) -> dict[str, Any]:

@@ -37,6 +37,8 @@ OURS = {OFLAG: termios.OPOST, LFLAG: EXTPROC}  #: what differs between a private
 SIZE = struct.Struct("HHHH")  #: rows, columns, and the same in pixels
 AGAIN = 0.06  #: seconds after which SIGWINCH is repeated: vim, still redrawing for the first one, loses the second
 LOOK = 0.05  #: seconds between two looks at modes and groups of which the kernel tells nothing
+PACKET = 4095  #: bytes in the largest packet
+JOINED = 1 << 16  #: bytes up to which packets are joined
 DEFAULT_SIZE = (24, 80, 0, 0)
 
 
@@ -47,6 +49,7 @@ class PrivateTerminal(Tap):
         self.screen = screen
         super().__init__(name, target)
         self.base = self.seen = self.modes()
+        self.changes = False  #: whether the command has changed its modes
         self.feeder: Feeder | None = None
         if screen is not None:
             screen.taps.append(self)
@@ -68,18 +71,47 @@ class PrivateTerminal(Tap):
             termios.tcsetattr(self.source, termios.TCSANOW, ours)
         return ours
 
+    def pump(self, buffer: memoryview, sink: Sink) -> bool:
+        """See Tap; what was written before a change of modes is passed on before it, the rest at once after it."""
+        moved = super().pump(buffer, sink)
+        while moved and self.changes:
+            self.changes = False
+            self.follow()
+            moved = super().pump(buffer, sink) or self.is_open
+        return moved
+
+    def read(self, buffer: memoryview) -> int | None:
+        """See Tap; packets are joined, since each holds a few KiB only.  The first byte is none of the stream's.
+
+        Each packet's own first byte tells of changed modes, or is 0 before data; it lands on the last byte of the
+        packet before, which is kept meanwhile.
+        """
+        end = 1
+        while end < JOINED:
+            last = buffer[end - 1]
+            size = super().read(buffer[end - 1 :])
+            if not size:
+                return end if end > 1 else size  # an end will be met again
+            control, buffer[end - 1] = buffer[end - 1], last
+            if control:
+                self.changes = bool(control & TIOCPKT_IOCTL)
+                break
+            end += size - 1
+            if size < PACKET:
+                return end
+        self.more = True
+        return end
+
     def take(self, block: memoryview, sink: Sink) -> None:
-        """See Tap; the first byte of each packet tells of changed modes, or is 0 before data."""
-        if block[0]:
-            self.notice(block[0])
-            return
+        """See Tap."""
         if self.screen is not None:
             self.screen.wait_for_turn()
-        super().take(block[1:], sink)
+        if len(block) > 1:
+            super().take(block[1:], sink)
 
-    def notice(self, control: int) -> None:
-        """The command has changed the modes of its terminal."""
-        if control & TIOCPKT_IOCTL and self.screen is not None:
+    def follow(self) -> None:
+        """The command has changed the modes of its terminal: so are the real one's."""
+        if self.screen is not None:
             self.screen.follow(self)
             self.feed()
 
@@ -95,7 +127,7 @@ class PrivateTerminal(Tap):
     def close(self) -> None:
         """See Tap; a last look at the modes, and no more keys."""
         if self.is_open:
-            self.notice(TIOCPKT_IOCTL)
+            self.follow()
         super().close()
         self.feed()
 
@@ -210,7 +242,7 @@ class Terminals(Channels):
     def serve(self, pump: Pump) -> None:
         """See Channels."""
         super().serve(pump)
-        self.drain = pump.drain_now
+        self.drain = pump.exhaust
 
     def in_front(self) -> bool:
         """Whether we, or a descendant with a group of its own, are in the terminal's foreground."""

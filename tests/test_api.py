@@ -51,7 +51,7 @@ def test_import_qrec_and_run(home, tmp_path, monkeypatch, capfd):
     task = qrec.run("make test", message="before the release")
     assert isinstance(task, qrec.Task)
     assert (task.status, task.returncode, task.message, task.number) == (Status.FAILED, 2, "before the release", 1)
-    assert (task.argv, task.command, task.data) == (("make test",), "make test", {"shell": "/bin/sh"})
+    assert (task.argv, task.command, task.data) == (("make test",), "make test", {"shell": "/bin/sh", "reason": "exit code 2"})
     assert capfd.readouterr() == ("making test\n", ""), "the output passes through, and nothing else"
     assert (home / "qrec.db").exists()
     assert Qrec().get() == task
@@ -364,7 +364,7 @@ def test_a_record_waits_for_the_store_it_is_meant_for(home):
 def test_a_detached_command_is_settled_by_whoever_comes_next(kind, home, tmp_path):
     door = Qrec()
     task = door.new_task(["sh", "-c", "pwd; echo err >&2; exit 3"], cwd=str(tmp_path))
-    begun = door.recorder.detach(task, task.argv)
+    begun = door.recorder.detach(task, task.argv).task
     assert begun.status is Status.RUNNING
     later = Qrec()
     wait_until(lambda: later.get(task.uid).status.is_final)

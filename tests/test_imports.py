@@ -105,11 +105,11 @@ def test_importing_qrec_imports_nothing_else():
 # The house
 
 FLOORS = """
-    errors task units
-    config registry process terminal output search spool usage facts graph redact
-    stores recorder published
+    errors task units reason
+    config registry process terminal output shown compressed search spool usage facts graph redact tracebacks timeline terminal_text
+    stores recorder published why compare
     executors hooks doors
-    api worker queue script
+    api worker queue script gc doctor
     __init__ __main__ cli dashboard monitor progress
 """
 FLOOR = {name: floor for floor, names in enumerate(FLOORS.strip().splitlines()) for name in names.split()}

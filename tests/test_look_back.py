@@ -38,7 +38,7 @@ HOUR_AGO, DAY_AGO, WEEK_AGO = (
 
 #: The keys of the published shape, in their order, and those that came later.
 PUBLISHED = "pwd user timestamp message output error returncode pid cmd status".split()
-LATER = "number tags attempt signal host created started ended seconds usage facts bytes attempts".split()
+LATER = "number tags attempt signal host created started ended seconds usage facts reason bytes attempts".split()
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 

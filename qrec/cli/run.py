@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from qrec.api import Qrec
 from qrec.cli import say
-from qrec.errors import WrongUsage
-from qrec.task import Status, Task
+from qrec.errors import Refused, WrongUsage
+from qrec.task import Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,20 +34,37 @@ def rerun(options: Mapping[str, Any], reference: str | None) -> int:
         reference,
         message=options["message"],
         cwd=options["cwd"],
+        secrets=ask_for_secrets,
         **terms(options),
     )
     return conclude(qrec, task, options)
 
 
+def ask_for_secrets(count: int) -> list[str]:
+    """The secrets that a record lacks, from whoever sits at the terminal."""
+    import os
+
+    if not os.isatty(0):
+        raise Refused("secrets were left out of this record; run it again from a terminal, which asks for them")
+    import click
+
+    which = [f" {number} of {count}" if count > 1 else "" for number in range(1, count + 1)]
+    return [click.prompt(f"the secret that stood for [redacted]{one}", hide_input=True, err=True) for one in which]
+
+
 def terms(options: Mapping[str, Any]) -> dict[str, Any]:
     """How the command is to be run."""
-    if options["one_stream"] + options["pty"] + options["no_pty"] > 1:
-        raise WrongUsage("--pty, --no-pty and --one-stream exclude each other")
+    if options["one_stream"] + options["pty"] + options["no_pty"] + options["detach"] > 1:
+        raise WrongUsage("--pty, --no-pty, --one-stream and --detach exclude each other")
+    if options["detach"] and options["redact_output"]:
+        raise WrongUsage("with --detach the command writes its output itself: --redact-output cannot change it")
     return {
         "timeout": time_limit(options["timeout"]),
         "take_signals": True,
         "pty": True if options["pty"] else False if options["no_pty"] else None,
         "one_stream": options["one_stream"],
+        "detach": options["detach"],
+        "redact_output": options["redact_output"],
     }
 
 
@@ -62,6 +79,8 @@ def time_limit(words: str | None) -> float | None:
 
 def conclude(qrec: Qrec, task: Task, options: Mapping[str, Any]) -> int:
     """Say how it went and what could not be recorded, and end as the command did."""
+    if not task.status.is_final:
+        return tell_begun(qrec, task, options)
     take_in_others(qrec, task)
     quiet = options["quiet"] or qrec.setting("quiet")
     for complaint in qrec.complaints[:1]:
@@ -79,6 +98,19 @@ def conclude(qrec: Qrec, task: Task, options: Mapping[str, Any]) -> int:
     return task.returncode or 0
 
 
+def tell_begun(qrec: Qrec, task: Task, options: Mapping[str, Any]) -> int:
+    """Say by which name a command that goes on without us can be asked for."""
+    for complaint in qrec.complaints[:1]:
+        say(complaint)
+    if options["json"]:
+        import json
+
+        print(json.dumps(task.summary(), ensure_ascii=False))
+    else:
+        print(task.uid)
+    return 0
+
+
 def take_in_others(qrec: Qrec, task: Task) -> None:
     """Take in what others had to leave, if the store has just shown that it can be written."""
     if not task.number:
@@ -91,7 +123,7 @@ def take_in_others(qrec: Qrec, task: Task) -> None:
 
 def closing_line(task: Task) -> str:
     """`[shell-97b1...][returncode: 0] 12.4 s, 310 MB`."""
-    facts = []
+    facts = [task.data["reason"]] if "reason" in task.data and tells_more(task) else []
     if task.seconds is not None:
         from qrec.units import duration
 
@@ -100,9 +132,12 @@ def closing_line(task: Task) -> str:
         from qrec.units import size
 
         facts.append(size(task.usage["memory"]))
-    if task.status is not Status.COMPLETE and task.status is not Status.FAILED:
-        facts.insert(0, task.status.value)
     return f"[{task.uid}][returncode: {task.returncode}] {', '.join(facts)}"
+
+
+def tells_more(task: Task) -> bool:
+    """Whether the reason says more than the code beside it."""
+    return str(task.data["reason"]) != f"exit code {task.returncode}"
 
 
 def write(line: str) -> None:

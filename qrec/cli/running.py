@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
-from qrec.cli.verbs import TASK, verb
-from qrec.cli.words import CWD, JSON, MESSAGE, QUIET, RUN, TERMS
+from qrec.cli.verbs import TASK, completes, looking, tell, verb
+from qrec.cli.words import CWD, JSON, MESSAGE, QUIET, RUN, TERMS, TIMEOUT
+from qrec.task import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
+
+    from qrec.task import Task
 
 
 @verb(
@@ -39,3 +45,37 @@ def rerun(given: dict[str, Any], task: str | None) -> int:
     from qrec.cli.run import rerun
 
     return rerun(given, task)
+
+
+@verb("qrec wait 12\n  qrec wait 12 13 --timeout 1h && echo both are complete", TIMEOUT, QUIET, JSON)
+@click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=completes("running"))
+def wait(given: dict[str, Any], tasks: tuple[str, ...]) -> int:
+    """Wait until tasks have ended, wherever they run.
+
+    A line for each as it ends.  The exit code is that of the task; of several, that of the first that failed; 124 after
+    --timeout.
+    """
+    from qrec.cli.run import closing_line, time_limit
+    from qrec.cli.show import put, put_json
+
+    door = looking(given)
+    names = tasks or (None,)
+    ended = []
+    for task in door.wait(names, time_limit(given["timeout"])):
+        ended.append(task)
+        if not (given["json"] or given["quiet"]):
+            put(closing_line(task))
+            sys.stdout.flush()
+    if given["json"]:
+        put_json([task.summary() for task in ended])
+    tell(door)
+    return code_of(ended, len({door.store.resolve(name).uid for name in names}))
+
+
+def code_of(ended: Sequence[Task], wanted: int) -> int:
+    """The exit code that tells of all: 0 if every task is complete."""
+    from qrec.recorder import TIMED_OUT
+
+    if len(ended) < wanted:
+        return TIMED_OUT
+    return next((task.returncode or 1 for task in ended if task.status is not Status.COMPLETE), 0)

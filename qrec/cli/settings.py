@@ -85,4 +85,6 @@ def config_path(as_json: bool) -> None:
 
 def shown(value: Any) -> str:
     """A setting's value as it is written."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(value)
     return str(value).lower() if isinstance(value, bool) else f"{value:g}s" if isinstance(value, float) else str(value)

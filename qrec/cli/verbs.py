@@ -46,9 +46,10 @@ COMPLETED = {"home": "dir", "store": "store", "cwd": "dir", "tag": "tag", "execu
 
 #: The verbs in the order in which a newcomer needs them, by the file that each is written in.
 VERBS = {
-    "running": "run rerun",
+    "running": "run rerun wait",
     "looking": "get ls search",
-    "printed": "log",
+    "printed": "log replay",
+    "compare": "why diff",
     "telling": "note tag",
     "acting": "exec cancel clear",
     "doors": "export import store sql completion",
@@ -133,7 +134,9 @@ def front_door(given: dict[str, Any]) -> Qrec:
     """The Qrec that the options name."""
     from qrec.api import Qrec
 
-    return Qrec(given["home"], given["store"])
+    door = Qrec(given["home"], given["store"])
+    door.reveal = given["reveal"]
+    return door
 
 
 def looking(given: dict[str, Any]) -> Qrec:

@@ -38,6 +38,7 @@ MESSAGE = Flag(names=("-m", "--message"), metavar="TEXT", help="A note that is k
 QUIET = Flag(names=("-q", "--quiet"), help="No closing line.")
 JSON = Flag(names=("--json",), help="Print JSON.")
 YES = Flag(names=("-y", "--yes"), help="Ask nothing.")
+REVEAL = Flag(names=("--reveal",), help="Show output with the secrets in it.")
 DEBUG = Flag(names=("--debug",), help="Show where an error comes from.")
 TAG = Flag(names=("-t", "--tag"), metavar="TAG", many=True, help="A tag; may be given again.")
 CWD = Flag(names=("--cwd",), metavar="DIR", help="Run in this folder.")
@@ -50,8 +51,11 @@ PTY = Flag(names=("--pty",), help="Its stdout and stderr are terminals, whatever
 NO_PTY = Flag(names=("--no-pty",), help="Its stdout and stderr are pipes, whatever ours are.")
 ONE_STREAM = Flag(names=("--one-stream",), help="One terminal for all its streams, with a session of its own.")
 
-ALWAYS = (HOME, STORE, MESSAGE, QUIET, JSON, YES, DEBUG)
-TERMS = (TIMEOUT, PTY, NO_PTY, ONE_STREAM)
+DETACH = Flag(names=("-d", "--detach"), help="Let it outlive the terminal; print its uid and return.")
+REDACT = Flag(names=("--redact-output",), help="Take secrets out of the recorded output before it is written.")
+
+ALWAYS = (HOME, STORE, MESSAGE, QUIET, JSON, YES, REVEAL, DEBUG)
+TERMS = (TIMEOUT, DETACH, PTY, NO_PTY, ONE_STREAM, REDACT)
 RUN = (MESSAGE, TAG, CWD, EXECUTOR, *TERMS, QUIET, JSON)
 
 

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any, ClassVar, TypeVar
 
+    from qrec.output import Output
     from qrec.recorder import Recorder, Terms
+    from qrec.task import Task
 
     Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -74,6 +76,7 @@ class Executor:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.store = recorder.store
+        self.shown: Callable[[Task], Output] = recorder.store.output  #: what a task printed, as it may be shown
 
     def launch(self, task: Task, terms: Terms, known: bool = False) -> Task:
         """Run the command and record it; return the task as it stands when `qrec run` is done with it.

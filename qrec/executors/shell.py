@@ -25,7 +25,9 @@ class ShellExecutor(Executor):
 
     def launch(self, task: Task, terms: Terms, known: bool = False) -> Task:
         """See Executor."""
-        return self.recorder.record(task, words_to_run(task), terms, known)
+        words = words_to_run(task if terms.argv is None else task.copy(argv=terms.argv))
+        start = self.recorder.send_off if terms.detach else self.recorder.record
+        return start(task, words, terms, known)
 
     def refresh(self, tasks: Sequence[Task]) -> Mapping[str, Task]:
         """See Executor."""
@@ -58,12 +60,12 @@ class ShellExecutor(Executor):
     @action()
     def output(self, task: Task) -> Iterator[bytes]:
         """Show what the command wrote to stdout."""
-        return (block for _, block in merged(self.store.output(task), STREAMS[:1]))
+        return (block for _, block in merged(self.shown(task), STREAMS[:1]))
 
     @action()
     def error(self, task: Task) -> Iterator[bytes]:
         """Show what the command wrote to stderr."""
-        return (block for _, block in merged(self.store.output(task), STREAMS[1:]))
+        return (block for _, block in merged(self.shown(task), STREAMS[1:]))
 
     @action(when=UNFINISHED)
     def cancel(self, task: Task) -> Task:

@@ -7,7 +7,7 @@ import os
 
 from qrec.errors import IllegalMove, ManyTasks, NoSuchTask
 from qrec.output import Files, InStore, attempt_folder
-from qrec.task import Record, Status, Task
+from qrec.task import Kept, Record, Status, Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
     from qrec.output import Output
-    from qrec.task import Event, Kept
+    from qrec.task import Event
 
 #: What `change` may set: everything a person or an executor says about a task without touching its status.
 CHANGEABLE = frozenset({"message", "tags", "priority", "wish", "data", "turn"})
@@ -23,6 +23,10 @@ CHANGEABLE = frozenset({"message", "tags", "priority", "wish", "data", "turn"})
 #: What belongs to the task and not to one attempt: a new attempt keeps it.
 LASTING = frozenset({"uid", "executor", "argv", "number", "created", "turn", "message", "tags", "pwd", "user", "host",
                      "queue", "name", "after", "priority"})  # fmt: skip
+
+
+#: What the notes of an attempt call the bytes of its output once that was removed and the record kept.
+REMOVED = "output_removed"
 
 
 class Query(Record):
@@ -65,6 +69,14 @@ class Bundle(Record):
     task: Task
     attempts: tuple[Task, ...] = ()  #: those before the current one
     kept: Mapping[int, Kept] = {}  #: by attempt, the output that lives in the store
+
+
+class Fault(Record):
+    """Something in a store that does not agree with the rest."""
+
+    kind: str  #: what `mend` goes by
+    text: str  #: a sentence without its full stop
+    mendable: bool = False
 
 
 def ran(task: Task) -> float:
@@ -156,6 +168,15 @@ class Store(abc.ABC):
         """
 
     @abc.abstractmethod
+    def strip(self, uid: str, was: tuple[Status, int], sizes: Mapping[int, int]) -> Task:
+        """Forget what these attempts printed; note in the data of each, as `REMOVED`, how many bytes that was.
+
+        Compares like `swap`: StaleTask if the (status, attempt) is another by now, IllegalMove if it is unfinished.
+        Search forgets it too; what was recorded beside the output is kept.  Files belong to the caller, who removes
+        them afterwards: from here on nobody reads them.
+        """
+
+    @abc.abstractmethod
     def add_all(self, bundles: Sequence[Bundle]) -> int:
         """Take in tasks as they are, each whole with its attempts and output; return how many were new.
 
@@ -217,6 +238,25 @@ class Store(abc.ABC):
         """
         return self.newest_first(query)
 
+    # Upkeep
+
+    def size(self) -> int:
+        """Bytes that the store's files take, without those that `compact` can give back."""
+        return sum(file.stat().st_size for file in files_at(self.location))
+
+    def compact(self, thorough: bool = False) -> None:  # noqa: B027
+        """Give back the space that removed tasks have left, if it is worth the work.  Holds nobody up for long.
+
+        `thorough` is for when a good part of all tasks has gone.
+        """
+
+    def check(self) -> Iterator[Fault]:
+        """What is not as it should be; changes nothing.  StoreError if the store cannot be read at all."""
+        return iter(())
+
+    def mend(self, fault: Fault) -> None:  # noqa: B027
+        """Put right what `check` found and called mendable.  StoreError if that cannot be done."""
+
     # What follows from the rest
 
     def oldest_first(self, query: Query) -> Iterator[Task]:
@@ -246,7 +286,8 @@ class Store(abc.ABC):
         kept = self.kept(task.uid, task.attempt)
         if kept is None and not os.path.isdir(folder):
             kept = self.kept(task.uid, task.attempt)
-        return Files(folder) if kept is None else InStore(kept)
+        output = Files(folder) if kept is None else InStore(kept)
+        return InStore(Kept(extras=output.extras())) if REMOVED in task.data else output
 
     def find(self, query: Query | None = None, limit: int | None = None) -> list[Task]:
         """The newest `limit` tasks that match (None: all of them), by ascending number."""
@@ -274,6 +315,32 @@ class Store(abc.ABC):
         return self.get(reference if reference in uids else uids[0])
 
 
+def files_at(location: str) -> Iterator[os.DirEntry[str]]:
+    """The files whose path begins with a location: those in the folder, or the file and what lies beside it."""
+    folder, name = os.path.split(location)
+    for entry in scanned(folder):
+        if entry.name.startswith(name) and entry.is_file(follow_symlinks=False):
+            yield entry
+    yield from (entry for entry in every_entry(location) if entry.is_file(follow_symlinks=False))
+
+
+def every_entry(folder: str) -> Iterator[os.DirEntry[str]]:
+    """All there is in a folder and those below it, folders first; what is gone meanwhile is left out."""
+    for entry in scanned(folder):
+        yield entry
+        if entry.is_dir(follow_symlinks=False):
+            yield from every_entry(entry.path)
+
+
+def scanned(folder: str) -> list[os.DirEntry[str]]:
+    """What is in a folder; nothing if it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:
+        return []
+
+
 def check_move(was: Status, now: Status, *, archive: bool = False) -> None:
     """Raise IllegalMove unless a task may go from `was` to `now` by `swap`, or by `archive`."""
     opens_attempt = was.is_final and not now.is_final and was is not Status.LOST
@@ -283,6 +350,12 @@ def check_move(was: Status, now: Status, *, archive: bool = False) -> None:
         or (archive and not (was.is_final and not now.is_final))
     ):
         raise IllegalMove(was.value, now.value)
+
+
+def check_final(was: Status) -> None:
+    """Raise IllegalMove for what may only be done to ended tasks."""
+    if not was.is_final:
+        raise IllegalMove(was.value, was.value)
 
 
 def check_changeable(fields: Iterable[str]) -> None:

@@ -27,7 +27,18 @@ from qrec.errors import (
     StoreTooNew,
     StoreUnwritable,
 )
-from qrec.stores.base import Bundle, Query, Store, change_kind, check_changeable, check_move, next_attempt
+from qrec.stores.base import (
+    REMOVED,
+    Bundle,
+    Fault,
+    Query,
+    Store,
+    change_kind,
+    check_changeable,
+    check_final,
+    check_move,
+    next_attempt,
+)
 from qrec.task import UNFINISHED, Event, Kept, Record, Status, Task, timestamp
 
 TYPE_CHECKING = False
@@ -48,6 +59,8 @@ TAIL = 8192
 FIRST_PAUSE, LONGEST_PAUSE = 0.001, 0.05
 #: How often a file is opened again that another host replaced under our eyes.
 STALE_TRIES = 5
+#: What a file is called until it is put into its place, and how many seconds that takes at most.
+FRESH, ONE_WRITE = ".new", 600
 
 #: What the parsing of a file that is no task may raise.
 SPOILT = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
@@ -181,6 +194,15 @@ class FilesystemStore(Store):
             os.unlink(document.path)
             remove(self._mark(document.task))
 
+    def strip(self, uid: str, was: tuple[Status, int], sizes: Mapping[int, int]) -> Task:
+        """Leave the streams out of the file, and note how long they were."""
+        check_final(was[0])
+        with self._lock(uid):
+            document = self._document(uid)
+            document.expect(was)
+            document.strip(sizes)
+            return self._commit(document, "output")
+
     # Reading
 
     def get(self, uid: str) -> Task:
@@ -265,6 +287,81 @@ class FilesystemStore(Store):
         self._check_schema()
         events = read_events(read_whole(self._path("events")) or b"", after)
         return events if not events or self._came_true(events[-1]) else events[:-1]
+
+    # Upkeep
+
+    def check(self) -> Iterator[Fault]:
+        """Files that cannot be read, two files of one task, marks that do not agree, what a crash has left."""
+        self._check_schema()
+        seen: dict[str, str] = {}
+        unfinished = set()
+        for path in self._every_file():
+            uid = uid_of(path)
+            if uid in seen:
+                yield Fault(kind="twice", text=f"{shown(path)} is of the same task as {shown(seen[uid])}")
+            seen[uid] = path
+            try:
+                document = read_document(path)
+                if document:
+                    document.check()
+            except StoreError as error:
+                yield Fault(kind="task", text=str(error))
+                continue
+            if document and not document.task.status.is_final:
+                unfinished.add(self._mark(document.task))
+        yield from self._check_marks(unfinished)
+        if left := [path for path in self._left_behind() if older_than_a_write(path)]:
+            yield Fault(kind="left", text=f"a crash has left {shown(left[0])}", mendable=True)
+
+    def _check_marks(self, unfinished: set[str]) -> Iterator[Fault]:
+        """Whether the marks tell which tasks are unfinished.  Looks again at what seems wrong: tasks end meanwhile."""
+        missing = [path for path in unfinished if not os.path.exists(path) and self._is_unfinished(path)]
+        if missing:
+            text = f"{len(missing)} unfinished task{'s' * (len(missing) != 1)} would not be seen as such"
+            yield Fault(kind="marks", text=text, mendable=True)
+        marks = {os.path.join(self._path("unfinished"), name) for name in names_in(self._path("unfinished"))}
+        idle = [path for path in marks - unfinished if os.path.exists(path) and not self._is_unfinished(path)]
+        if idle:
+            text = f"{len(idle)} mark{'s' * (len(idle) != 1)} of unfinished tasks have outlived their reason"
+            yield Fault(kind="marks", text=text, mendable=True)
+
+    def _is_unfinished(self, mark: str) -> bool:
+        """Whether the task of a mark is unfinished; one that cannot be read may be."""
+        number, _, uid = os.path.basename(mark).partition(".")
+        if not number.isdecimal():
+            return False
+        try:
+            document = read_document(path_in(self._path(str(int(number) // PER_FOLDER)), int(number), uid))
+        except StoreError:
+            return True
+        return document is not None and not document.task.status.is_final
+
+    def _left_behind(self) -> list[str]:
+        """Files that a writer was about to put into their place; the next one in the same folder sweeps them up."""
+        folders = [self.location, *(self._path(str(folder)) for folder in self._folders())]
+        return [path for folder in folders if os.path.exists(path := os.path.join(folder, FRESH))]
+
+    def mend(self, fault: Fault) -> None:
+        """See Store; nobody else writes meanwhile."""
+        with self._founded():
+            if fault.kind == "left":
+                for path in self._left_behind():
+                    remove(path)
+            if fault.kind == "marks":
+                self._mark_anew()
+
+    def _mark_anew(self) -> None:
+        """Make the marks agree with the tasks; the lock must be held."""
+        folder = self._path("unfinished")
+        marks = {os.path.join(folder, name) for name in names_in(folder)}
+        unfinished = {self._mark(task) for task in self._read_those_that(Query(), lambda content: True)
+                      if not task.status.is_final}  # fmt: skip
+        make_folder(folder)
+        for path in unfinished - marks:
+            write_mark(path)
+        for path in marks - unfinished:
+            if not self._is_unfinished(path):
+                remove(path)
 
     # Finding files
 
@@ -538,6 +635,25 @@ class Document:
         before = self._content.get("kept", {})
         self._content = {**self._content, "kept": {**before, str(self.task.attempt): streams_of(kept)}}
 
+    def strip(self, sizes: Mapping[int, int]) -> None:
+        """Leave out what these attempts printed, and note how long it was."""
+        self._content = {**self._content}
+        if "kept" in self._content:
+            self._content["kept"] = {
+                attempt: {**parts, **NO_STREAMS} if int(attempt) in sizes else parts
+                for attempt, parts in self._content["kept"].items()
+            }
+        if "attempts" in self._content:
+            self._content["attempts"] = [stripped(plain, sizes) for plain in self._content["attempts"]]
+        if self.task.attempt in sizes:
+            self.task = self.task.copy(data={**self.task.data, REMOVED: sizes[self.task.attempt]})
+
+    def check(self) -> None:
+        """Raise StoreBroken if a part of the file cannot be read."""
+        self.attempts()
+        for attempt in self._content.get("kept", {}):
+            self.kept(attempt)
+
     def attempts(self) -> list[Task]:
         """The attempts before, oldest first."""
         try:
@@ -545,7 +661,7 @@ class Document:
         except SPOILT as error:
             raise spoilt(self.path) from error
 
-    def kept(self, attempt: int) -> Kept | None:
+    def kept(self, attempt: int | str) -> Kept | None:
         """The output of an attempt, or None."""
         try:
             streams = self._content.get("kept", {}).get(str(attempt))
@@ -610,6 +726,18 @@ def admit_whole(task: Task, counters: Counters, highest: int) -> tuple[Task, Cou
     """A task taken in as it is: its number is kept if it is above all there are."""
     number = max(task.number, counters.number + 1, highest + 1)
     return task.copy(number=number), counters.copy(number=number).seen(task)
+
+
+#: What is left of an output that was removed.
+NO_STREAMS = {"stdout": "", "stderr": "", "timing": ""}
+
+
+def stripped(plain: dict[str, Any], sizes: Mapping[int, int]) -> dict[str, Any]:
+    """An attempt before, with the note if it is one of those whose output was removed."""
+    attempt = plain.get("attempt", 1)
+    if attempt not in sizes:
+        return plain
+    return {**plain, "data": {**plain.get("data", {}), REMOVED: sizes[attempt]}}
 
 
 def streams_of(kept: Kept) -> dict[str, Any]:
@@ -873,7 +1001,7 @@ def write_beside(path: str, content: bytes, *, durable: bool = True) -> str:
     Only who holds the lock writes, so one temporary name a folder is enough, and a crash leaves one file at most, which
     the next writer sweeps up.
     """
-    fresh = os.path.join(os.path.dirname(path), ".new")
+    fresh = os.path.join(os.path.dirname(path), FRESH)
     try:
         descriptor = create(fresh)
     except FileExistsError:
@@ -886,6 +1014,14 @@ def write_beside(path: str, content: bytes, *, durable: bool = True) -> str:
     finally:
         os.close(descriptor)  # raises as well: NFS may tell of a full disk only now
     return fresh
+
+
+def older_than_a_write(path: str) -> bool:
+    """Whether a file is older than any writer needs."""
+    try:
+        return time.time() - os.stat(path).st_mtime > ONE_WRITE
+    except OSError:
+        return False
 
 
 def write_mark(path: str) -> None:

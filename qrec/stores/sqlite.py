@@ -24,7 +24,18 @@ from qrec.errors import (
     StoreUnwritable,
 )
 from qrec.output import make_private
-from qrec.stores.base import Bundle, Query, Store, change_kind, check_changeable, check_move, next_attempt
+from qrec.stores.base import (
+    REMOVED,
+    Bundle,
+    Fault,
+    Query,
+    Store,
+    change_kind,
+    check_changeable,
+    check_final,
+    check_move,
+    next_attempt,
+)
 from qrec.task import FINAL, Event, Kept, Status, Task, timestamp
 
 TYPE_CHECKING = False
@@ -49,6 +60,13 @@ PAGE = 1_000  #: tasks read at a time by those who read them all
 MANY = 500  #: values in one statement
 INDEXED_AT_ONCE = 5_000  #: tasks that one search takes into the index before it answers
 INDEXED_TEXT = 4 << 20  #: characters of the same
+INCREMENTAL = 2  #: SQLite's word for a file that gives back free pages step by step
+GIVEN_BACK_AT_ONCE = 1_000  #: pages
+MERGED_AT_ONCE = 500  #: pages of the index
+REWRITTEN = 256 << 20  #: bytes of a file that are still quickly written anew
+SAMPLE = 100  #: tasks at either end by which the index is tried
+BELONGING = ("outputs", "attempts", "extras")  #: tables whose rows belong to a task
+WITHOUT_TASK = "number NOT IN (SELECT number FROM tasks)"
 
 TASK_COLUMNS = """
     uid TEXT NOT NULL, executor TEXT NOT NULL, command TEXT NOT NULL, argv TEXT, turn INTEGER NOT NULL,
@@ -63,6 +81,10 @@ EXTRAS = """
 CREATE TABLE IF NOT EXISTS extras (number INTEGER NOT NULL, attempt INTEGER NOT NULL, name TEXT NOT NULL,
     content BLOB NOT NULL, PRIMARY KEY (number, attempt, name))
 """
+SEARCH = """
+CREATE VIRTUAL TABLE search USING fts5(text, content='', columnsize=0, detail=none,
+    tokenize='trigram case_sensitive 1')
+"""
 
 SCHEMA = f"""
 CREATE TABLE tasks (number INTEGER PRIMARY KEY AUTOINCREMENT, {TASK_COLUMNS}, indexed INTEGER NOT NULL DEFAULT 0);
@@ -74,8 +96,7 @@ CREATE TABLE outputs (number INTEGER PRIMARY KEY, {OUTPUT_COLUMNS});
 CREATE TABLE attempts (number INTEGER NOT NULL, {TASK_COLUMNS}, {OUTPUT_COLUMNS}, PRIMARY KEY (number, attempt));
 CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, uid TEXT NOT NULL, number INTEGER NOT NULL,
     kind TEXT NOT NULL, at TEXT NOT NULL);
-CREATE VIRTUAL TABLE search USING fts5(text, content='', columnsize=0, detail=none,
-    tokenize='trigram case_sensitive 1');
+{SEARCH};
 {EXTRAS};
 """
 
@@ -244,6 +265,25 @@ class SqliteStore(Store):
                 db.execute(f"DELETE FROM {table} WHERE number = ?", (task.number,))
             note_event(db, task, "removed")
 
+    def strip(self, uid: str, was: tuple[Status, int], sizes: Mapping[int, int]) -> Task:
+        """See Store."""
+        check_final(was[0])
+        with self.transaction() as db:
+            task = claim(db, uid, was)
+            unindex(self, db, task)
+            if task.attempt in sizes:
+                empty(db, "outputs", "number = ?", task.number)
+                task = task.copy(data={**task.data, REMOVED: sizes[task.attempt]})
+                update(db, task, ("data",))
+            for before in self.attempts(uid):
+                if before.attempt in sizes:
+                    data = to_json({**before.data, REMOVED: sizes[before.attempt]})
+                    chosen = "number = ? AND attempt = ?"
+                    empty(db, "attempts", f"{chosen} AND stdout IS NOT NULL", task.number, before.attempt)
+                    db.execute(f"UPDATE attempts SET data = ? WHERE {chosen}", (data, task.number, before.attempt))
+            note_event(db, task, "output")
+        return task
+
     def add_all(self, bundles: Sequence[Bundle]) -> int:
         """See Store.  What comes with all its output is indexed at once."""
         with self.transaction() as db:
@@ -393,6 +433,143 @@ class SqliteStore(Store):
         finally:
             self.patience = patience
 
+    # Upkeep
+
+    def size(self) -> int:
+        """See Store."""
+        return (self.pages("page_count") - self.pages("freelist_count")) * self.pages("page_size")
+
+    def pages(self, what: str) -> int:
+        """A number that SQLite tells of its file."""
+        return int(next(self.query(f"PRAGMA {what}"))[0])
+
+    def compact(self, thorough: bool = False) -> None:
+        """See Store.
+
+        The file lets go of its free pages, and before that the index of what it was told to forget, in small steps.  A
+        file that was not made for that is written anew, if that takes a moment only.
+        """
+        if not os.path.exists(self.location):
+            return
+        if thorough:
+            self.merge_index()
+        free = self.pages("freelist_count")
+        if self.pages("auto_vacuum") == INCREMENTAL:
+            while free and (left := self.give_back()) < free:
+                free = left
+        elif free * 4 > self.pages("page_count") and self.fits(self.size()):
+            with translated(self.location):
+                self.connection().execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")
+                self.connection().execute("VACUUM")
+        for _ in self.query("PRAGMA wal_checkpoint(TRUNCATE)"):
+            pass
+
+    def merge_index(self) -> None:
+        """Write the search index anew, a little at a time, so that removed tasks take no room in it."""
+        command = "INSERT INTO search(search, rank) VALUES ('merge', ?)"
+        with self.transaction() as db:
+            db.execute(command, (-MERGED_AT_ONCE,))
+        more = True
+        while more:
+            with self.transaction() as db:
+                before = db.total_changes
+                db.execute(command, (MERGED_AT_ONCE,))
+                more = db.total_changes - before > 1
+
+    def give_back(self) -> int:
+        """Cut some free pages off the file; return how many are left."""
+        for _ in self.query(f"PRAGMA incremental_vacuum({GIVEN_BACK_AT_ONCE})"):
+            pass
+        return self.pages("freelist_count")
+
+    def fits(self, size: int) -> bool:
+        """Whether a file of this size is quickly written, and has room twice: as a copy, and in the log."""
+        disk = os.statvfs(os.path.dirname(self.location))
+        return size <= REWRITTEN and disk.f_bavail * disk.f_frsize > 2 * size
+
+    def check(self) -> Iterator[Fault]:
+        """See Store."""
+        if not os.path.exists(self.location):
+            return
+        self.highest_number()
+        for look in (self.check_file, self.check_rows, self.check_index):
+            try:
+                yield from look()
+            except (StoreBusy, StoreUnwritable):
+                raise
+            except StoreError as error:
+                yield Fault(kind="file", text=str(error))
+                return
+
+    def check_file(self) -> Iterator[Fault]:
+        """What SQLite itself finds wrong."""
+        found = [row[0] for row in self.query("PRAGMA integrity_check(5)")]
+        # later releases look at the search index here too; we do that ourselves
+        found = [line for line in found if line != "ok" and "fts5" not in line.lower()]
+        if found and all(" index " in f"{line} " for line in found):
+            yield Fault(kind="indexes", text=f"an index does not agree with its table ({found[0]})", mendable=True)
+        elif found:
+            yield Fault(kind="file", text=f"{self.location} is damaged: {'; '.join(found[:3])}")
+
+    def check_rows(self) -> Iterator[Fault]:
+        """Rows that belong to no task, and tasks that cannot be read."""
+        for table in BELONGING:
+            (count,) = next(self.query(f"SELECT count(*) FROM {table} WHERE {WITHOUT_TASK}"))
+            if count:
+                text = f"{count} row{'s' * (count != 1)} of {table} belong to no task"
+                yield Fault(kind="rows", text=text, mendable=True)
+        known = ", ".join(f"'{status.value}'" for status in Status)
+        spoilt = [f"({name} IS NOT NULL AND NOT json_valid({name}))" for name in (*JSON_FIELDS, "argv")]
+        sql = f"SELECT number FROM tasks WHERE status NOT IN ({known}) OR {' OR '.join(spoilt)} LIMIT 5"
+        for (number,) in self.query(sql):
+            yield Fault(kind="task", text=f"task {number} cannot be read")
+
+    def check_index(self) -> Iterator[Fault]:
+        """Whether the search index is whole, and knows the tasks that it is said to know."""
+        try:
+            with self.transaction() as db:  # SQLite wants the right to write for this
+                db.execute("INSERT INTO search(search) VALUES ('integrity-check')")
+            unknown = [task.number for task in self.sample() if not self.index_knows(task)]
+        except StoreUnwritable:
+            return  # on a disk where nothing can be written, all that reads works
+        except StoreBroken:
+            yield Fault(kind="search", text="the search index is damaged", mendable=True)
+            return
+        if unknown:
+            yield Fault(kind="search", text=f"the search index does not know task {unknown[0]}", mendable=True)
+
+    def sample(self) -> list[Task]:
+        """Some tasks that are said to be in the index: the oldest, the newest."""
+        columns = ", ".join(COLUMNS)
+        sql = f"SELECT {columns} FROM tasks WHERE indexed = 1 ORDER BY number {{}} LIMIT {SAMPLE}"
+        return [task for order in ("", "DESC") for task in self.tasks(sql.format(order), ())]
+
+    def index_knows(self, task: Task) -> bool:
+        """Whether the index finds a task by some of what it was given."""
+        from qrec.search import pieces
+
+        words = [word for word in indexed_text(self, task)[:1000].split("\n") if len(pieces(word)) > 0]
+        if not words:
+            return True
+        sql = "SELECT 1 FROM search WHERE search MATCH ? AND rowid = ?"
+        return next(self.query(sql, (match_expression(words[:3]), task.number)), None) is not None
+
+    def mend(self, fault: Fault) -> None:
+        """See Store."""
+        with self.transaction() as db:
+            if fault.kind == "indexes":
+                db.execute("REINDEX")
+            if fault.kind == "rows":
+                for table in BELONGING:
+                    db.execute(f"DELETE FROM {table} WHERE {WITHOUT_TASK}")
+            if fault.kind == "search":
+                db.execute("DROP TABLE search")
+                db.execute(SEARCH)
+                db.execute("UPDATE tasks SET indexed = 0 WHERE indexed = 1")
+        if fault.kind == "search":
+            while self.catch_up():
+                pass
+
 
 def newest(streams: Sequence[Iterator[Task]]) -> Iterator[Task]:
     """Several streams of tasks, newest first, as one."""
@@ -454,6 +631,7 @@ def make_file(path: str) -> None:
             os.unlink(leftover)
     os.close(os.open(fresh, os.O_CREAT | os.O_WRONLY, 0o600))
     db = connect(fresh, 0)
+    db.execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")
     if is_local(path):
         db.execute("PRAGMA journal_mode = WAL")
     lay_out(db)
@@ -492,7 +670,12 @@ LOCAL = frozenset("ext2 ext3 ext4 xfs btrfs zfs tmpfs overlay f2fs bcachefs ramf
 
 def is_local(path: str) -> bool:
     """Whether the file lies on a file system of this machine; not knowing means no."""
-    folder = os.path.realpath(os.path.dirname(path))
+    return file_system(os.path.dirname(path)) in LOCAL
+
+
+def file_system(folder: str) -> str:
+    """The kind of the file system that a folder lies on, as the kernel calls it; empty if it does not say."""
+    folder = os.path.realpath(folder)
     best, kind = "", ""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
@@ -502,8 +685,8 @@ def is_local(path: str) -> bool:
                 if len(top) >= len(best) and (folder + "/").startswith(top.rstrip("/") + "/"):
                     best, kind = top, rest.split()[0]
     except OSError:
-        return os.uname().sysname == "Darwin"
-    return kind in LOCAL
+        return "apfs" if os.uname().sysname == "Darwin" else ""
+    return kind
 
 
 @contextmanager
@@ -680,6 +863,12 @@ def text_at_once(task: Task, kept: Kept | None) -> str | None:
     if not task.status.is_final or kept is None:
         return None
     return storable(document(task, InStore(kept)))
+
+
+def empty(db: sqlite3.Connection, table: str, condition: str, *values: object) -> None:
+    """Forget the streams in some rows, which stay: what was recorded beside the output is found through them."""
+    nothing = ", ".join(f"{name} = x''" for name in OUTPUT)
+    db.execute(f"UPDATE {table} SET {nothing} WHERE {condition}", values)
 
 
 def set_aside(db: sqlite3.Connection, task: Task) -> None:

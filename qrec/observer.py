@@ -1,0 +1,111 @@
+"""The process that looks after a command which outlives the terminal and the qrec that started it.
+
+It is told on stdin what to run, tells on stdout that it runs (or why not), and observes it to its end: output, usage
+and time limit.  If it is killed, the shim still keeps the return code, and the next qrec call closes the record.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from qrec.errors import CouldNotStart, QrecError
+from qrec.process import spawn
+from qrec.task import Record, Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from qrec.recorder import Recorder, Recording
+
+#: Nothing of the folder that we happen to be in shall take the place of a module.
+PROGRAM = "import sys; sys.path = [path for path in sys.path if path]; from qrec.observer import main; main()"
+
+
+class Request(Record):
+    """What an observer is to do."""
+
+    home: str
+    store: str  #: its URL
+    task: dict[str, Any]
+    words: Sequence[str]  #: what is executed
+    timeout: float | None = None  #: seconds
+    known: bool = False  #: whether the store has the attempt
+    grace: float
+    variables: Sequence[str] = ()
+
+
+def send_off(request: Request) -> tuple[Task, list[str]]:
+    """Start an observer with a session of its own; return the task as it runs, and its complaints.
+
+    Raises CouldNotStart.
+    """
+    asked, ask = os.pipe()
+    told, tell = os.pipe()
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        spawn([sys.executable, "-c", PROGRAM], {0: asked, 1: tell, 2: null}, new_session=True)
+    finally:
+        for number in (asked, tell, null):
+            os.close(number)
+    with open(ask, "w") as out, open(told) as back:
+        try:
+            json.dump(request.asdict(), out, default=dict)
+            out.close()
+        except BrokenPipeError:
+            pass  # it has ended, and its answer tells why
+        return understood(back.read())
+
+
+def understood(answer: str) -> tuple[Task, list[str]]:
+    """What an observer told."""
+    if not answer:
+        raise CouldNotStart("the process that was to look after the command has ended; `qrec doctor` may tell why")
+    told = json.loads(answer)
+    if "error" in told:
+        raise CouldNotStart(told["error"])
+    return Task.from_plain(told["task"]), told["complaints"]
+
+
+def main() -> None:
+    """Do what is asked on stdin."""
+    request = Request(**json.load(sys.stdin))
+    try:
+        recorder = recorder_of(request)
+        recording = recorder.detach(Task.from_plain(request.task), tuple(request.words), request.known)
+    except (QrecError, OSError) as error:
+        answer({"error": str(error)})
+        return
+    answer({"task": recording.task.plain(), "complaints": recorder.complaints})
+    look_after(recording, request.timeout)
+
+
+def recorder_of(request: Request) -> Recorder:
+    """The recorder for a home and a store."""
+    from qrec.recorder import Recorder
+    from qrec.registry import Registry
+
+    store = Registry(request.home).store(request.home, request.store)
+    recorder = Recorder(request.home, store, request.grace)
+    recorder.variables = tuple(request.variables)
+    return recorder
+
+
+def answer(words: dict[str, Any]) -> None:
+    """Tell whoever has started us, and let them go on."""
+    try:
+        os.write(1, json.dumps(words, default=dict).encode())
+    except BrokenPipeError:
+        pass  # they did not wait
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in (0, 1):
+        os.dup2(null, number)
+
+
+def look_after(recording: Recording, timeout: float | None) -> None:
+    """Observe the command to its end."""
+    if recording.shim is not None:
+        recording.observe(recording.shim, timeout)
