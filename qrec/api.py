@@ -137,6 +137,7 @@ class Qrec:
             except WrongUsage as error:
                 self.complaints.append(f"the setting `secrets`: {error}")
                 self._redactor = Redactor()
+            self.recorder.redactor = self._redactor
         return self._redactor
 
     def without_secrets(self, task: Task) -> Task:

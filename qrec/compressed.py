@@ -24,6 +24,7 @@ MEMBER = 1 << 20  #: bytes of the stream in a member
 LARGE = 64 * 1024  #: bytes above which a file is worth compressing
 WORTH = 0.9  #: of its length a compressed file may have at most
 LEVEL = 6
+AT_HAND = 3  #: members that a reader remembers
 
 HEAD = bytes.fromhex("1f8b0804 00000000 00ff")  #: of a gzip member with an extra field
 NOTHING = bytes.fromhex("0300 00000000 00000000")  #: no content, its CRC and length
@@ -54,8 +55,7 @@ class Compressed:
         self.path = path
         self.file = -1
         self.file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self.number = -1  #: of the member that was read last
-        self.block = b""
+        self.members: dict[int, bytes] = {}  #: the last few that were read
         try:
             self.size, self.starts = self.read_index()
         except (ValueError, OverflowError) as error:
@@ -97,17 +97,24 @@ class Compressed:
         return b"".join(parts)
 
     def member(self, number: int) -> bytes:
-        """The content of a member; the last one that was read is at hand."""
-        if number != self.number:
-            start, end = self.starts[number : number + 2]
-            try:
-                block = zlib.decompress(os.pread(self.file, end - start, start), GZIP)
-            except zlib.error as error:
-                raise self.damaged() from error
-            if len(block) != min(MEMBER, self.size - number * MEMBER):
-                raise self.damaged()
-            self.number, self.block = number, block
-        return self.block
+        """The content of a member; the last few are at hand, for who reads in small or overlapping steps."""
+        if number not in self.members:
+            block = self.unpacked(number)
+            if len(self.members) >= AT_HAND:
+                del self.members[next(iter(self.members))]
+            self.members[number] = block
+        return self.members[number]
+
+    def unpacked(self, number: int) -> bytes:
+        """The content of a member, read from the file."""
+        start, end = self.starts[number : number + 2]
+        try:
+            block = zlib.decompress(os.pread(self.file, end - start, start), GZIP)
+        except zlib.error as error:
+            raise self.damaged() from error
+        if len(block) != min(MEMBER, self.size - number * MEMBER):
+            raise self.damaged()
+        return block
 
 
 def lengths_in(index: bytes) -> Iterator[int]:

@@ -12,6 +12,7 @@ import signal
 import time
 
 from qrec.output import make_private
+from qrec.process import widen
 from qrec.redact import Redactor
 from qrec.task import Record
 
@@ -270,7 +271,7 @@ EMPTY_TREE = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"  #: stands for the commi
 FAREWELL = 1.0  #: seconds a killed git may take to go; one that hangs in the kernel is left alone
 NICE = 10  #: how far git steps back behind the command
 
-GIT = """git --no-pager --no-optional-locks -c core.fsmonitor=false -c color.ui=false -c diff.relative=false
+GIT = """git --no-pager -c core.fsmonitor=false -c color.ui=false -c diff.relative=false -c diff.autoRefreshIndex=false
     -c diff.noprefix=false -c diff.mnemonicPrefix=false""".split()
 DIFF = "diff --no-ext-diff --no-textconv --no-color --no-renames --submodule=short --ignore-submodules=dirty".split()
 #: No prompt, no lock, no trace, and no network: a partial clone would fetch what it lacks.
@@ -383,6 +384,7 @@ class Asked:
         self.source, inlet = os.pipe()
         try:
             os.set_blocking(self.source, False)
+            widen(self.source)  # so that git need not wait for a reader, and sees the files as they are now
             self.pid = start_apart(words, environment, inlet)
         except BaseException:
             self.close()

@@ -19,14 +19,14 @@ import time
 from contextlib import contextmanager
 
 from qrec.compressed import FRESH, LARGE, SUFFIX, compress, estimated
-from qrec.errors import NoSuchTask, Refused, StaleTask, StoreBroken, StoreUnwritable
+from qrec.errors import NoSuchTask, Refused, StaleTask, StoreBroken, StoreBusy, StoreUnwritable
 from qrec.output import EXTRAS, ROOM, STREAMS, attempt_folder, file_size, listed, remove_folder, uids_with_folders
 from qrec.stores.base import REMOVED, Query, every_entry
 from qrec.task import UNFINISHED, Record, Status, Task, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from qrec.api import Qrec
 
@@ -195,14 +195,17 @@ def is_precious(task: Task) -> bool:
     return bool(task.status not in UNHURT or task.tags or task.message)
 
 
-def plan(door: Qrec, limits: Limits, saved: int = 0) -> list[Step]:
-    """What has to go, one step a task; `saved` bytes are going to be free otherwise."""
+def plan(door: Qrec, limits: Limits, packed: Iterable[Step] = ()) -> list[Step]:
+    """What has to go, one step a task; `packed` is what is going to be compressed before."""
+    saved = {step.task.uid: step.freed for step in packed}
     needed = {uid for task in door.store.find(Query(statuses=UNFINISHED)) for uid in task.after}
-    steps = {step.task.uid: step for step in too_old(door, limits) if step.task.uid not in needed}
+    old = (step for step in too_old(door, limits) if step.task.uid not in needed)
+    steps = {step.task.uid: less(step, saved) for step in old}
     if limits.size is None:
         return list(steps.values())
-    over = used(door) - saved - limits.size - sum(step.freed for step in steps.values())
+    over = used(door) - limits.size - sum(saved.values()) - sum(step.freed for step in steps.values())
     for step in in_order(door) if over > 0 else ():
+        step = less(step, saved)
         before = steps.get(step.task.uid)
         if step.task.uid in needed or (before and before.what == "task"):
             continue
@@ -211,6 +214,11 @@ def plan(door: Qrec, limits: Limits, saved: int = 0) -> list[Step]:
         if over <= 0:
             break
     return list(steps.values())
+
+
+def less(step: Step, saved: Mapping[str, int]) -> Step:
+    """The step, which frees less if compressing has saved some of it before."""
+    return step.copy(freed=max(0, step.freed - saved.get(step.task.uid, 0)))
 
 
 def too_old(door: Qrec, limits: Limits) -> Iterator[Step]:
@@ -279,11 +287,19 @@ def remove(
     for _ in range(ROUNDS):
         now = [step for step in watch(steps) if apply(door, step)]
         done += now
-        door.store.compact(thorough=10 * len(done) > count)
+        compact(door, thorough=10 * len(done) > count)
         if not now or limits.size is None or used(door) <= limits.size:
             break
         steps = plan(door, limits)
     return [*{step.task.uid: step for step in done}.values()]
+
+
+def compact(door: Qrec, thorough: bool) -> None:
+    """Let the store give back space; if it has no time for that now, the next call does it."""
+    try:
+        door.store.compact(thorough)
+    except (StoreBusy, StoreUnwritable) as error:
+        door.complaints.append(f"the store's file was left as it is: {error}")
 
 
 def apply(door: Qrec, step: Step) -> bool:
@@ -361,7 +377,7 @@ def stripped(door: Qrec) -> list[str]:
     tasks = [task for uid in uids_with_folders(door.home) if (task := readable(door, uid))]
     attempts = [one for task in tasks for one in (*door.store.attempts(task.uid), task) if REMOVED in one.data]
     folders = [attempt_folder(door.home, one.uid, one.attempt) for one in attempts]
-    return [folder for folder in folders if output_in(folder)]
+    return [folder for folder in folders if os.path.isdir(folder) and (output_in(folder) or not listed(folder))]
 
 
 def readable(door: Qrec, uid: str) -> Task | None:

@@ -35,7 +35,8 @@ class Request(Record):
     timeout: float | None = None  #: seconds
     known: bool = False  #: whether the store has the attempt
     grace: float
-    variables: Sequence[str] = ()
+    variables: Sequence[str] = ()  #: to be recorded, too
+    secrets: Sequence[str] = ()  #: the user's own patterns
 
 
 def send_off(request: Request) -> tuple[Task, list[str]]:
@@ -86,11 +87,13 @@ def main() -> None:
 def recorder_of(request: Request) -> Recorder:
     """The recorder for a home and a store."""
     from qrec.recorder import Recorder
+    from qrec.redact import Redactor
     from qrec.registry import Registry
 
     store = Registry(request.home).store(request.home, request.store)
     recorder = Recorder(request.home, store, request.grace)
     recorder.variables = tuple(request.variables)
+    recorder.redactor = Redactor(request.secrets)
     return recorder
 
 

@@ -35,6 +35,7 @@ LINGER = 1.0  #: seconds after the command's end until even a talking grandchild
 SHIM_START = 1.0  #: seconds that are waited for a shim to tell which process it has started
 GRACE = 10.0  #: seconds between asking a process to end and killing it
 MEMORY_UNIT = 1 if os.uname().sysname == "Darwin" else 1024  #: bytes in a unit of `ru_maxrss`
+THREADS = 17  #: index of `num_threads` among the fields of /proc/PID/stat that follow the name
 START_TICKS = 19  #: index of `starttime` among the fields of /proc/PID/stat that follow the name
 
 
@@ -92,7 +93,9 @@ def start_ticks(pid: int) -> int | None:
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None if os.path.isdir("/proc/self") else start_ticks_elsewhere(pid)
-    return None if fields[0] in (b"Z", b"X") else int(fields[START_TICKS])
+    if fields[0] in (b"Z", b"X") and int(fields[THREADS]) <= 1:  # else only its first thread has ended
+        return None
+    return int(fields[START_TICKS])
 
 
 def start_ticks_elsewhere(pid: int) -> int | None:

@@ -77,6 +77,7 @@ class Recorder:
         self.store = store
         self.grace = grace  #: seconds between asking a command to end and killing it
         self.variables: tuple[str, ...] = ()  #: names of variables that are recorded beside the usual ones
+        self.redactor: Redactor | None = None  #: what takes secrets out of variables; None: those that everybody has
         self.complaints: list[str] = []
 
     def record(self, task: Task, words: tuple[str, ...], terms: Terms, known: bool = False) -> Task:
@@ -128,6 +129,7 @@ class Recorder:
         request = Request(
             home=self.home, store=self.store.place, task=task.plain(), words=words, timeout=terms.timeout,
             known=known, grace=self.grace, variables=self.variables,
+            secrets=[rule.source for rule in self.redactor.own] if self.redactor else (),
         )  # fmt: skip
         begun, complaints = send_off(request)
         self.complaints += complaints
@@ -247,7 +249,7 @@ class Recording:
         """The facts that are quickly known; git is asked for more while the command runs."""
         from qrec.facts import Changes, surroundings
 
-        facts = surroundings(self.task.pwd, os.environ, self.recorder.variables)
+        facts = surroundings(self.task.pwd, os.environ, self.recorder.variables, self.recorder.redactor)
         if "repository" in facts:
             self.changes = Changes(self.task.pwd, os.path.join(self.folder, "patch"))
             self.changes.begin()
@@ -285,7 +287,7 @@ class Recording:
         pause, over = 0.0, None
         while not poll.poll(min(pause, LOOK) * 1000):
             self.writer.observe()
-            pause = min(self.tell_later(), self.measure(self.task.pid or shim))
+            pause = min(self.tell_later(), self.measure(shim))
             if over is None and time.monotonic() > deadline:
                 over = timeout
                 end_family(shim, self.recorder.grace)
@@ -371,8 +373,9 @@ class Recording:
             self.task = self.task.copy(number=added.number, turn=added.turn)
             self.known = True
         found = self.store.get(before.uid)
-        if found.wish == "cancel":
+        if found.wish == "cancel" and status is not Status.CANCELLED:
             status = Status.CANCELLED
+            fields["data"] = {**fields["data"], **explained(self.task.copy(status=status))}
         was = Status.LOST if found.status is Status.LOST else Status.RUNNING  # called lost too early: we know better
         kept = fold(self.folder)
         self.task = self.store.swap(before.uid, (was, before.attempt), status, kept=kept, **fields)

@@ -49,10 +49,8 @@ SHORT_TOKEN = 8  #: characters; what is called just `token` and has fewer is a p
 
 def is_placeholder(value: str) -> bool:
     """Whether a value says that there is no secret, or no secret any more."""
-    if value.startswith(REDACTED[:-1]) and len(value) <= len(REDACTED):  # the last bracket may have been taken for ours
-        return True
     is_tag = value.startswith("<") and value.endswith(">")
-    return is_tag or not value.strip("*.") or value.lower() in PLACEHOLDERS
+    return value == REDACTED or is_tag or not value.strip("*.") or value.lower() in PLACEHOLDERS
 
 
 def is_reference(value: str) -> bool:
@@ -156,13 +154,16 @@ class OwnRule(Rule):
             raise WrongUsage(f"{source!r} is no regular expression: {error}") from None
 
     def secret(self, match: re.Match[str]) -> tuple[int, int] | None:
-        """The group, unless it was redacted by a rule before."""
-        part = 1 if match.re.groups and match[1] is not None else 0
-        return match.span(part) if match[part] and match[part] not in REDACTED else None
+        """The group, unless it lies in what stands for a secret that was taken out before."""
+        start, end = match.span(1 if match.re.groups and match[1] is not None else 0)
+        room = len(REDACTED) - (end - start)
+        is_known = room >= 0 and REDACTED in match.string[max(0, start - room) : end + room]
+        return None if start == end or is_known else (start, end)
 
 
 QUOTED = r"""(?:"([^"\\]*(?:\\.[^"\\]*){0,1000})"|'([^']*)'|\\"([^"\\]*)\\")"""
-BARE = r"""["']?([^\s"'&;]*[^\s"'&;,)}\]])"""
+#: Without the bracket or comma that a sentence or a program goes on with.
+BARE = r"""["']?([^\s"'&;]*[^\s"'&;,)}\]](?:(?<=\[redacted)\])?)"""
 NAME = (
     r"(pass(?:word|wd|phrase)|token|secret|api[-_]?key"
     r"|(?:access|secret|auth|account|master|signing|encryption|private|client)[-_]?key|(?<=--)auth(?:orization)?"
@@ -266,7 +267,7 @@ def is_pass(folded: bytes, start: int, end: int) -> bool:
 
 def ends_user(folded: bytes, start: int, end: int) -> bool:
     """Whether a URL's user ends with this @."""
-    return folded.rfind(b"://", max(0, start - 4096), start) >= 0
+    return folded.rfind(b"://", max(0, start - 1024), start) >= 0
 
 
 CHECKS: dict[str, Check] = {

@@ -49,7 +49,7 @@ class PrivateTerminal(Tap):
         self.screen = screen
         super().__init__(name, target)
         self.base = self.seen = self.modes()
-        self.changes = False  #: whether the command has changed its modes
+        self.changed = 0  #: where in the block just read the command has changed its modes; 0 if it has not
         self.feeder: Feeder | None = None
         if screen is not None:
             screen.taps.append(self)
@@ -71,43 +71,42 @@ class PrivateTerminal(Tap):
             termios.tcsetattr(self.source, termios.TCSANOW, ours)
         return ours
 
-    def pump(self, buffer: memoryview, sink: Sink) -> bool:
-        """See Tap; what was written before a change of modes is passed on before it, the rest at once after it."""
-        moved = super().pump(buffer, sink)
-        while moved and self.changes:
-            self.changes = False
-            self.follow()
-            moved = super().pump(buffer, sink) or self.is_open
-        return moved
-
     def read(self, buffer: memoryview) -> int | None:
         """See Tap; packets are joined, since each holds a few KiB only.  The first byte is none of the stream's.
 
         Each packet's own first byte tells of changed modes, or is 0 before data; it lands on the last byte of the
-        packet before, which is kept meanwhile.
+        packet before, which is kept meanwhile.  All that is there is read before the change is followed, which takes
+        its time: what is written meanwhile may come after something in the other stream.
         """
-        end = 1
+        end, self.changed = 1, 0
         while end < JOINED:
             last = buffer[end - 1]
             size = super().read(buffer[end - 1 :])
             if not size:
-                return end if end > 1 else size  # an end will be met again
+                return end if end > 1 or self.changed else size  # an end will be met again
             control, buffer[end - 1] = buffer[end - 1], last
-            if control:
-                self.changes = bool(control & TIOCPKT_IOCTL)
-                break
+            if control & TIOCPKT_IOCTL:
+                self.changed = self.changed or end
             end += size - 1
-            if size < PACKET:
+            if not control and size < PACKET:
                 return end
         self.more = True
         return end
 
     def take(self, block: memoryview, sink: Sink) -> None:
-        """See Tap."""
+        """See Tap; what was written before a change of modes is passed on before it."""
         if self.screen is not None:
             self.screen.wait_for_turn()
-        if len(block) > 1:
-            super().take(block[1:], sink)
+        before, after = (block[1 : self.changed], block[self.changed :]) if self.changed else (block[1:], block[:0])
+        self.take_part(before, sink)
+        if self.changed:
+            self.follow()
+        self.take_part(after, sink)
+
+    def take_part(self, block: memoryview, sink: Sink) -> None:
+        """Record a part of a block and pass it on, if there is any."""
+        if block and self.is_open:
+            super().take(block, sink)
 
     def follow(self) -> None:
         """The command has changed the modes of its terminal: so are the real one's."""
@@ -451,12 +450,15 @@ class OneTerminal(Channels):
         self.keys = b""  #: typed and not yet taken
         self.hearing = False
         self.over = False  #: whether our stdin has ended
+        self.terminal: SessionTerminal | None = None
         super().__init__(show, closed)
-        self.taps = self.taps[:1]  # stdout; stderr comes with it
+        self.taps = self.taps[:1] or [self.tap("stdout", None)]  # what is written to stderr comes with it
 
     def tap(self, name: str, target: int | None) -> Tap:
-        """See Channels."""
-        return SessionTerminal(name, target, self.real)
+        """See Channels; one for all."""
+        if self.terminal is None:
+            self.terminal = SessionTerminal("stdout", target, self.real)
+        return self.terminal
 
     def start(self, words: Sequence[str], cwd: str | None, mask: Iterable[int]) -> int:
         """See Channels."""
@@ -531,6 +533,8 @@ class OneTerminal(Channels):
 
     def close(self) -> None:
         """See Channels."""
+        if self.terminal is not None:
+            self.terminal.vanish()
         if self.real is not None and self.before is not None:
             termios.tcsetattr(self.real, termios.TCSADRAIN, self.before)
 
@@ -540,7 +544,22 @@ class SessionTerminal(Tap):
 
     def __init__(self, name: str, target: int | None, real: int | None) -> None:
         self.real = real
+        self.held = -1
         super().__init__(name, target)
+
+    def close(self) -> None:
+        """See Tap; nothing is read any more, but the terminal stays.
+
+        Many a program closes its streams before it ends: without a terminal behind them that would be a hang-up.
+        """
+        if self.is_open:
+            self.held = os.dup(self.source)
+        super().close()
+
+    def vanish(self) -> None:
+        """The command has ended, and with it the use of its terminal."""
+        self.close()
+        os.close(self.held)
 
     def open(self) -> tuple[int, int]:
         """A terminal with the modes and size of ours."""

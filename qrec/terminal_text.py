@@ -54,12 +54,11 @@ class Screen:
         unfinished = UNFINISHED.search(text, start_of_last(text))
         self.held = unfinished.group() if unfinished else ""
         text = text[: len(text) - len(self.held)].replace("\r\n", "\n")
-        if "\x1b" in text:
-            text = COLOUR.sub("", text)  # by far the most frequent, and changes nothing
-        if ODD.search(text):
+        bare = COLOUR.sub("", text) if "\x1b" in text else text  # mostly there is nothing else
+        if ODD.search(bare):
             self.interpret(text)
         else:
-            self.put(text)
+            self.put(bare)
         return self.settled()
 
     def interpret(self, text: str) -> None:
@@ -74,7 +73,7 @@ class Screen:
     def close(self) -> str:
         """What is shown in the end and was not returned yet."""
         if self.aside is not None:
-            self.rows, self.aside = [*self.aside[0], *self.rows], None
+            self.rows, self.aside = [*without_end(self.aside[0]), *self.rows], None
         self.settle(len(self.rows))
         return self.settled().removesuffix("\n")
 
@@ -93,8 +92,8 @@ class Screen:
 
     def start_anew(self) -> None:
         """Begin with an empty screen; what stood there was printed all the same."""
-        if self.rows != [""]:
-            self.settle(len(self.rows))
+        self.rows = without_end(self.rows)
+        self.settle(len(self.rows))
         self.rows, self.row, self.column = [""], 0, 0
 
     def put(self, text: str) -> None:
@@ -233,6 +232,12 @@ def start_of_last(text: str) -> int:
     last = max(text.rfind("\x1b"), text.rfind("\x9b"))
     before = text.rfind("\x1b", 0, max(0, last))
     return len(text) if last < 0 else max(last if before < 0 else before, len(text) - HELD)
+
+
+def without_end(rows: list[str]) -> list[str]:
+    """Rows without the empty ones at their end."""
+    end = max((place for place, row in enumerate(rows, 1) if row), default=0)
+    return rows[:end]
 
 
 def some(count: int) -> int:

@@ -139,7 +139,7 @@ def longest_silence(output: Output, streams: Sequence[str], whole: float | None)
 def silences(output: Output, streams: Sequence[str], least: float, whole: float | None) -> Iterator[Silence]:
     """Where nothing came for at least so many seconds, the beginning and the end included."""
     last, count, tail = 0.0, 0, b""
-    for at, stream, block in pieces(output, streams):
+    for at, _, block in pieces(output, streams):
         if at - last >= least:
             yield silence(last, at - last, count, tail, block)
         last = at

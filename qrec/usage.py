@@ -64,7 +64,7 @@ class Point(Record):
 
 
 LINE = re.compile(
-    rb"(\d{1,12}\.\d\d) (\d{1,12}\.\d\d) (\d{1,15}) (\d{1,9}) (\d{1,18}) (\d{1,18})(?: (\d{1,15}) (\d\.\d\d))? *"
+    rb"(\d{1,12}\.\d\d) (\d{1,12}\.\d\d) (\d{1,15}) (\d{1,9}) (\d{1,18}) (\d{1,18})(?: (\d{1,15}) (\d\.\d\d))?"
 )
 
 
@@ -189,8 +189,8 @@ class Series:
         """Write the last line."""
         line = line_of(point)
         self.last = point
-        self.size = max(self.size, self.offset + len(line))
-        write_at(self.file, line[:-1].ljust(self.size - self.offset - 1) + b"\n", self.offset)
+        self.size = self.offset + len(line)
+        write_at(self.file, line, self.offset)
 
     def thin(self) -> None:
         """Double the span of a point until enough have found together, and put the new file in the place of the old."""
@@ -291,7 +291,19 @@ class Member:
     they were last seen, and the larger of both counts.
     """
 
-    __slots__ = ("heritage", "least", "own", "parent", "peak", "pid", "resident", "running", "started", "waited")
+    __slots__ = (
+        "founder",
+        "heritage",
+        "least",
+        "own",
+        "parent",
+        "peak",
+        "pid",
+        "resident",
+        "running",
+        "started",
+        "waited",
+    )
 
     def __init__(self, pid: int, fields: list[bytes]) -> None:
         self.pid = pid
@@ -305,6 +317,7 @@ class Member:
     def take(self, fields: list[bytes]) -> None:
         """Note what its stat tells, and what it read and wrote."""
         self.parent = int(fields[PARENT])
+        self.founder = self.pid in (int(fields[GROUP]), int(fields[SESSION]))  #: of a group or session
         self.own.cpu = int(fields[UTIME]) + int(fields[STIME])
         self.waited = int(fields[CUTIME]) + int(fields[CSTIME])
         self.resident = int(fields[RESIDENT]) * PAGE
@@ -341,10 +354,10 @@ class Member:
         """Its peak of resident memory in bytes if that has grown since it was last asked for, else 0."""
         before = self.peak
         try:
-            _, found, rest = contents(self.pid, "status").partition(b"\nVmHWM:")
-            self.peak = max(before, int(rest.split(None, 1)[0]) * 1024 if found else 0)
+            rest = contents(self.pid, "status").partition(b"\nVmHWM:")[2]
+            self.peak = int(rest.split(None, 1)[0]) * 1024
         except (OSError, ValueError, IndexError):
-            return 0
+            return 0  # it ends just now
         return self.peak if self.peak > before else 0
 
 
@@ -377,6 +390,7 @@ class Tree:
         self.pid = pid
         self.members: dict[int, Member] = {}  #: parents before their children
         self.strangers: set[str] = set()  #: the names in /proc that need not be looked at
+        self.founders: set[int] = set()  #: members that are gone, whose groups or sessions may not be
         self.newest = pid
         self.left = Sums()  #: of members that are gone without a member that inherits from them
         self.sums = Sums()
@@ -415,6 +429,8 @@ class Tree:
             (heir.heritage if heir else self.left).add(member.total())
             del self.members[member.pid]
             self.strangers.discard(str(member.pid))
+            if member.founder:
+                self.founders.add(member.pid)
 
     def find(self, names: set[str]) -> None:
         """Take in what belongs to the tree among the processes that were not there before."""
@@ -422,6 +438,7 @@ class Tree:
         if newest < self.newest:
             self.strangers = set()  # numbers are given anew: a known one may be somebody else's by now
         self.newest = newest
+        self.founders -= {founder for founder in self.founders if str(founder) in names}  # somebody else by now
         fresh: dict[int, list[bytes]] = {}
         for pid in sorted(int(name) for name in names - self.strangers if name.isdigit()):
             try:
@@ -434,8 +451,13 @@ class Tree:
             self.members.update((pid, Member(pid, fresh.pop(pid))) for pid in joining)
 
     def is_ours(self, fields: list[bytes]) -> bool:
-        """Whether a process is the child of a member, or in a group or session that a member has founded."""
-        return any(int(fields[place]) in self.members for place in (PARENT, GROUP, SESSION))
+        """Whether a process is the child of a member, or in a group or session that a member has founded.
+
+        The kernel gives no number anew as long as a group or session goes by it.
+        """
+        if any(int(fields[place]) in self.members for place in (PARENT, GROUP, SESSION)):
+            return True
+        return any(int(fields[place]) in self.founders for place in (GROUP, SESSION))
 
     def count(self) -> None:
         """Sum up what was seen."""

@@ -130,8 +130,8 @@ def explanation(task: Task, output: Output) -> str:
     told = reason(task)
     if told.startswith("time limit"):
         return "it was ended by `--timeout`"
-    if NO_MEMORY in told and not told.startswith("exit code"):
-        return "the kernel killed it because the memory of the machine, the job or the container was used up"
+    if NO_MEMORY in told and death(task) == signal.SIGKILL:
+        return "while it ran the memory of the machine, a job or a container was used up, for which the kernel kills"
     if task.status is Status.CANCELLED:
         return cancelled(task)
     deadly = task.signal in SIGNALS and task.signal != signal.SIGABRT

@@ -100,13 +100,12 @@ class Terminal:
 
     def look(self, patience: float = 0) -> bool:
         """Read what has been shown by now; False when nobody is left to show anything."""
-        if not select.select([self.master], [], [], patience)[0]:
-            return True
-        try:
-            block = os.read(self.master, 65536)
-        except OSError:  # EIO: nobody holds the other end
-            return False
-        self.seen += block
+        while select.select([self.master], [], [], patience)[0]:
+            try:
+                self.seen += os.read(self.master, 65536)
+            except OSError:  # EIO: nobody holds the other end
+                return False
+            patience = 0
         return True
 
     def wait_for(self, wanted: bytes) -> bytes:
@@ -133,17 +132,14 @@ class Terminal:
         """Wait until the program has ended; return its code, negative for a signal."""
 
         def ended() -> bool:
-            self.look()
+            self.look(0.02)
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self.code = os.waitstatus_to_exitcode(status)
             return bool(pid)
 
         wait_until(ended, PATIENCE, f"the end, seen {self.seen!r}")
-        before = -1
-        while len(self.seen) > before:
-            before = len(self.seen)
-            self.look()
+        self.look()
         assert self.code is not None
         return self.code
 
@@ -198,10 +194,14 @@ class Shell(Terminal):
 
     def prompt(self) -> bytes:
         """Wait for the next prompt; return what was shown before."""
-        if self.seen[self.taken :].startswith(PROMPT[2:]):
-            self.taken += len(PROMPT) - 2
-            return b""
-        return masked(self.wait_for(PROMPT).removesuffix(PROMPT))
+        if self.seen[: self.taken].endswith(b"\r\n"):
+            self.taken -= 2  # the prompt may follow it at once
+        return masked(self.wait_for(PROMPT).removesuffix(PROMPT).removeprefix(b"\r\n"))
+
+    def job(self) -> psutil.Process:
+        """The leader of its only job."""
+        (process,) = psutil.Process(self.pid).children()
+        return process
 
 
 def masked(text: bytes) -> bytes:

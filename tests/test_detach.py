@@ -182,3 +182,12 @@ def test_a_hangup_of_the_terminal_does_not_reach_it(qrec, start, tmp_path):
     os.killpg(shell.pid, signal.SIGHUP) if psutil.pid_exists(shell.pid) else None
     (tmp_path / "go").touch()
     assert qrec("wait", uid).returncode == 3
+
+
+@pytest.mark.parametrize("how", ["run", "run -d"])
+def test_a_cancelled_command_says_so(qrec, start, how):
+    start(*how.split(), "sleep", "60")
+    running(qrec)
+    qrec("cancel", check=True)
+    data = qrec("get").json["data"]
+    assert (data["status"], data["reason"]) == ("cancelled", "cancelled, killed by SIGTERM")

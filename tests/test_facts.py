@@ -192,7 +192,7 @@ def test_the_machine(tmp_path):
 
 
 def test_the_terminals_are_named(tmp_path):
-    show = f"from qrec.facts import terminals; import os; os.write({{}}, repr(terminals()).encode())"
+    show = "from qrec.facts import terminals; import os; os.write({}, repr(terminals()).encode())"
     master, slave = os.openpty()
     reader, writer = os.pipe()
     words = [sys.executable, "-c", show.format(writer)]
@@ -307,6 +307,17 @@ def test_what_git_writes_can_be_taken_without_waiting(tree, tmp_path):
     assert changes.finish(PATIENCE) == {"dirty": True, "patch": (tmp_path / "patch").stat().st_size}
 
 
+def test_git_waits_for_no_reader(tree, tmp_path):
+    (tree / "file").write_text("a line of text\n" * 12_000)
+    changes = Changes(str(tree), str(tmp_path / "patch"))
+    changes.begin()
+    assert changes.diff is not None
+    pid = changes.diff.pid
+    wait_until(lambda: is_gone(pid), what="git to end by itself")
+    assert changes.finish(0) == {"dirty": True, "patch": (tmp_path / "patch").stat().st_size}
+    assert (tmp_path / "patch").read_bytes().count(b"+a line of text\n") == 12_000
+
+
 @pytest.mark.parametrize("is_polled", [False, True])
 def test_of_many_changes_only_so_much_is_kept(tree, tmp_path, is_polled):
     (tree / "file").write_text("a line of text\n" * 200_000)
@@ -314,6 +325,8 @@ def test_of_many_changes_only_so_much_is_kept(tree, tmp_path, is_polled):
     changes.begin()
     if is_polled:
         wait_until(changes.poll)
+        assert changes.diff is not None
+        assert len(changes.diff.text) < 2 * PATCH_LIMIT
     size = len(text := b"" if (found := changes.finish(PATIENCE)) == {} else patch(tmp_path))
     assert found == {"dirty": True, "patch": size}
     assert PATCH_LIMIT - 1000 < size <= PATCH_LIMIT
@@ -351,10 +364,11 @@ def test_the_user_s_settings_start_no_program(tree, tmp_path, monkeypatch):
 
 
 def test_the_index_is_left_alone(tree, tmp_path):
-    os.utime(tree / "file")  # git would note the new time if it could have the lock
+    os.utime(tree / "file", (1e9, 1e9))  # git would take the lock and note the new time
     before = (tree / ".git" / "index").stat()
     assert asked(tree, tmp_path) == {"dirty": False}
-    assert (tree / ".git" / "index").stat() == before
+    after = (tree / ".git" / "index").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     (tree / ".git" / "index.lock").touch()
     assert asked(tree, tmp_path) == {"dirty": False}
 

@@ -107,7 +107,7 @@ def test_importing_qrec_imports_nothing_else():
 FLOORS = """
     errors task units reason
     config registry process terminal output shown compressed search spool usage facts graph redact tracebacks timeline terminal_text
-    stores recorder published why compare
+    stores recorder observer published why compare
     executors hooks doors
     api worker queue script gc doctor
     __init__ __main__ cli dashboard monitor progress

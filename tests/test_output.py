@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -20,8 +21,10 @@ from qrec.output import (
     Writer,
     attempt_folder,
     fold,
+    from_the_end,
     head_and_tail,
     last_lines,
+    last_spans,
     make_private,
     merged,
     remove_folder,
@@ -96,6 +99,61 @@ def test_blocks_that_come_together_share_a_line(folder, clock):
     writer.close()
     lines = Files(folder).timing().splitlines()
     assert [line.split()[1:] for line in lines] == [[b"o", b"200"], [b"o", b"1"]]
+
+
+def test_streams_that_take_turns_have_lines_of_their_own_for_a_while(folder, clock, monkeypatch):
+    """Then, within each 10 ms, there is one line a stream, and one more for each KiB of output."""
+    monkeypatch.setattr(output, "CHANGES", 10)
+    writer = Writer(folder)
+    for number in range(1000):
+        clock.now += 0.0001
+        write(writer, STREAMS[number % 2], b"x")
+    writer.close()
+    lines = Files(folder).timing().splitlines()
+    assert [line.split()[1:] for line in lines[:10]] == [[b"o", b"1"], [b"e", b"1"]] * 5
+    assert 20 <= len(lines) <= 10 + 2 * (1000 * 0.0001 / output.MERGED + 1)
+    assert {line.split()[2] for line in lines[12:-2]} <= {b"50", b"51"}, "each stream's part of 10 ms"
+    assert list(merged(Files(folder)))[:3] == [("stdout", b"x"), ("stderr", b"x"), ("stdout", b"x")]
+    *_, (at, _, _) = sequence(Files(folder))
+    assert at == pytest.approx(0.1, abs=0.012)
+
+
+def test_output_pays_for_changes_of_stream(folder, clock, monkeypatch):
+    monkeypatch.setattr(output, "CHANGES", 0)
+    writer = Writer(folder)
+    for number in range(100):
+        write(writer, STREAMS[number % 2], b"x" * output.BYTES_A_CHANGE)
+    writer.close()
+    assert len(Files(folder).timing().splitlines()) == 100
+
+
+def test_the_index_of_a_long_run_is_coarser(folder, clock):
+    """Progress every 20 ms for three hours; the first quarter of an hour is told of exactly."""
+    writer = Writer(folder)
+    began, count = clock.now, 3 * 3600 * 50
+    for number in range(count):
+        clock.now = began + 0.02 * number
+        writer.sizes["stdout"] += 2
+        writer.note("stdout", 2)
+    writer.append("stdout", b"x" * (2 * count))
+    writer.close()
+    index = Files(folder).timing()
+    assert index.startswith(b"0 o 2\n" + b"20 o 2\n" * 40_000)
+    assert index.count(b"\n") < count * 0.6
+    told = [at for at, _, _ in sequence(Files(folder))]
+    assert max(late - early for early, late in itertools.pairwise(told)) < 3 * 3600 / output.COARSER + 0.03
+    assert told[-1] == pytest.approx(0.02 * count, abs=0.2)
+
+
+def test_what_comes_after_a_silence_is_in_the_index_at_once(folder, clock):
+    writer = Writer(folder)
+    for pause, block in [(5, b"ab"), (0.001, b"c"), (60, b"d")]:
+        clock.now += pause
+        write(writer, "stdout", block)
+        told = Files(folder).timing()
+    assert told == b"5000 o 2\n1 o 1\n60000 o 1\n"
+    writer.close()
+    assert Files(folder).timing() == told
 
 
 def test_rounding_does_not_add_up(folder, clock):
@@ -191,7 +249,7 @@ def test_what_somebody_else_writes_is_noted(folder, clock):
 # Reading what grows, or what a crash has left
 
 
-def test_what_the_index_does_not_tell_of_yet_comes_last(folder):
+def test_what_the_index_does_not_tell_of_yet_comes_last(folder, clock):
     writer = Writer(folder)
     for stream, block in [("stderr", b"told "), ("stdout", b"told too "), ("stderr", b"not yet")]:
         write(writer, stream, block)
@@ -282,6 +340,38 @@ def by_byte(blocks: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
 def test_last_lines(blocks, lines, streams):
     place = printed(*blocks)
     assert by_byte(last_lines(place, lines, streams)) == naive_last_lines(place, lines, streams)
+
+
+def naive_laid_out_lines(place: InStore, lines: int, streams: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    """The same, where a line ends with the other stream's first byte, too."""
+    every = by_byte(list(merged(place, streams)))
+    ends = [i for i in range(1, len(every)) if every[i - 1][1] == b"\n" or every[i - 1][0] != every[i][0]]
+    starts = [0, *ends]
+    return every[starts[max(0, len(starts) - lines)] :] if lines and every else []
+
+
+@given(BLOCKS, st.integers(0, 8), st.sampled_from([STREAMS, ("stdout",), ("stderr",)]))
+def test_last_lines_of_streams_apart(blocks, lines, streams):
+    place = printed(*blocks)
+    found = [(stream, place.read(stream, *span)) for _, stream, *span in last_spans(place, lines, streams, apart=True)]
+    assert by_byte(found) == naive_laid_out_lines(place, lines, streams)
+    assert all(block for _, block in found)
+
+
+@given(st.binary(max_size=60) | BLOCKS, st.binary(max_size=20), st.binary(max_size=20), st.integers(1, 30))
+def test_an_index_reads_alike_from_both_ends(index, stdout, stderr, part):
+    if not isinstance(index, bytes):
+        index = printed(*index).timing()
+    place = InStore(Kept(stdout=stdout, stderr=stderr, timing=index))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output, "INDEX_PART", part)
+        backwards = [(at, stream, size) for at, stream, _, size in from_the_end(place)]
+        begins = [(stream, start) for _, stream, start, _ in from_the_end(place)][::-1]
+    assert backwards[::-1] == list(sequence(place))
+    where = dict.fromkeys(STREAMS, 0)
+    for (_, stream, size), begin in zip(sequence(place), begins, strict=True):
+        assert begin == (stream, where[stream])
+        where[stream] += size
 
 
 @given(BLOCKS)

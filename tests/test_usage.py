@@ -613,6 +613,17 @@ def test_a_home_that_vanished_is_not_made_again(tmp_path):
     assert not (tmp_path / "home").exists()
 
 
+def test_a_file_that_cannot_be_replaced_leaves_no_other(tmp_path):
+    series = Series(str(tmp_path / "home" / "usage"))
+    long_run(series, LIMIT)
+    os.unlink(series.path)
+    os.mkdir(series.path)
+    long_run(series, 2 * LIMIT)
+    assert series.broken
+    series.close()
+    assert os.listdir(tmp_path / "home") == ["usage"]
+
+
 def test_a_home_that_cannot_be_made_costs_the_series_only(children, tmp_path):
     (tmp_path / "home").write_text("a file")
     pid = children.start("sleep", "100")
@@ -835,11 +846,12 @@ class FakeNvml(types.ModuleType):
         return number
 
     def nvmlDeviceGetComputeRunningProcesses(self, device: int) -> list[types.SimpleNamespace]:
-        own = [types.SimpleNamespace(pid=self.pid, usedGpuMemory=3_072_000)] if device else []
+        amounts = (3_072_000, None) if device else ()  # None where the driver does not tell
+        own = [types.SimpleNamespace(pid=self.pid, usedGpuMemory=amount) for amount in amounts]
         return [types.SimpleNamespace(pid=1, usedGpuMemory=10**9), *own]
 
     def nvmlDeviceGetGraphicsRunningProcesses(self, device: int) -> list[types.SimpleNamespace]:
-        return [types.SimpleNamespace(pid=self.pid, usedGpuMemory=None)] if device else []
+        return [types.SimpleNamespace(pid=self.pid, usedGpuMemory=3_072_000)] if device else []
 
     def nvmlDeviceGetUtilizationRates(self, device: int) -> types.SimpleNamespace:
         return types.SimpleNamespace(gpu=80 if device else 100)
@@ -856,7 +868,7 @@ def fake_driver(children, monkeypatch) -> FakeNvml:
 
 def test_graphics_devices_with_a_fake_driver(fake_driver, meter):
     measured = meter(fake_driver.pid)
-    assert "gpu" not in look(measured)
+    look(measured)
     wait_until(lambda: measured.gpu and measured.gpu.usage)
     figures = look(measured)
     assert (figures["gpu_memory"], figures["gpu"]) == (3_072_000, 0.8)

@@ -40,8 +40,11 @@ COMPLAINTS = 100  #: bad lines that are told one by one
 # Out
 
 
-@verb("qrec export jsonl -o history.jsonl\n  qrec export csv --failed --since 1w\n  qrec export jsonl 12 13")
-@click.argument("form", metavar="jsonl|csv", type=click.Choice(["jsonl", "csv"]))
+@verb(
+    "qrec export jsonl -o history.jsonl\n  qrec export csv --failed --since 1w\n  qrec export text 12 13\n"
+    "  qrec export asciicast 12 -o 12.cast"
+)
+@click.argument("form", metavar="jsonl|csv|text|asciicast", type=click.Choice(["jsonl", "csv", "text", "asciicast"]))
 @click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=completes("task"))
 @click.option(
     "-o", "--output", metavar="FILE", shell_complete=completes("file"), help="Write to FILE, for your eyes only."
@@ -56,14 +59,22 @@ def export(
 
     jsonl is whole: a line a task as `qrec get` prints it, with its attempts and the exact bytes of its output, which
     `qrec import jsonl` takes in again.  csv is a row a task with the columns of `ls --json`, without output.
+
+    text is what a task printed as it stands in a terminal in the end: without colours, a progress bar as it was last.
+    asciicast is one task for `asciinema play` and other players.
     """
     output = None if output == "-" else output
     door = looking(given) if output is None else front_door(given)
     door.refresh()
     query = query_of(**narrowed)
     chosen, total = chosen_tasks(door, tasks, query, limit)
+    if form == "asciicast" and total != 1:
+        raise WrongUsage(f"an asciicast is of one task, and these are {total}; `qrec export asciicast TASK` names it")
+    if total == 1 and form in ("asciicast", "text"):
+        chosen = list(chosen)
+        tell_empty(door, chosen)
     with sink(output) as file:
-        for line in lines_of(door.store, form, watched(chosen, total, output)):
+        for line in lines_of(door, form, watched(chosen, total, output), total):
             file.write(line)
     if not total:
         say("no task matches")
@@ -89,18 +100,48 @@ def watched(tasks: Iterable[Task], total: int, output: str | None) -> Iterable[T
     return tasks if output is None and sys.stdout.isatty() else track(tasks, "exporting", total)
 
 
-def lines_of(store: Store, form: str, tasks: Iterable[Task]) -> Iterator[bytes]:
-    """The lines of an export."""
+def tell_empty(door: Qrec, tasks: Iterable[Task]) -> None:
+    """Say of which tasks there is no output."""
+    from qrec.output import STREAMS
+
+    for task in tasks:
+        if not any(map(door.output(task).size, STREAMS)):
+            say(f"{task.number} printed nothing")
+
+
+def lines_of(door: Qrec, form: str, tasks: Iterable[Task], total: int) -> Iterator[bytes]:
+    """The lines of an export of so many tasks, or about so many."""
     if form == "csv":
         yield from csv_of(tasks)
         return
-    from qrec.doors.jsonl import line_of
-
     for task in tasks:
         try:
-            yield line_of(store, task)
+            yield from lines_of_task(door, form, task, total > 1)
         except NoSuchTask:
             pass  # removed meanwhile
+
+
+def heading(task: Task) -> bytes:
+    """The line above a task's text where there are several."""
+    from qrec.cli.show import printable
+
+    return f"==> {task.number}  {printable(task.command)} <==\n".encode("utf-8", "replace")
+
+
+def lines_of_task(door: Qrec, form: str, task: Task, among_others: bool) -> Iterator[bytes]:
+    """The lines of one task in an export."""
+    if form == "jsonl":
+        from qrec.doors.jsonl import line_of
+
+        yield line_of(door.store, task)
+        return
+    from qrec.doors import cast
+    from qrec.output import Frozen
+
+    output = Frozen(door.output(task))
+    if among_others:
+        yield heading(task)
+    yield from (cast.asciicast if form == "asciicast" else cast.plain_text)(task, output)
 
 
 def csv_of(tasks: Iterable[Task], names: tuple[str, ...] = ()) -> Iterator[bytes]:

@@ -30,6 +30,8 @@ MARKS = {"stdout": "O", "stderr": "E"}
 RESTORED = "\x1b[0m\x1b(B\x1b[?25h\x1b[?7h\x1b[?1l\x1b>\x1b[?2004l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l"
 ASIDE = (b"\x1b[?1049", b"\x1b[?1047", b"\x1b[?47")  #: what changes to a terminal's second screen, or back
 
+NAP = 0.1  #: seconds
+
 ONLY_STDOUT = click.option("--stdout", "only", flag_value="stdout", help="Only what went to stdout.")
 ONLY_STDERR = click.option("--stderr", "only", flag_value="stderr", help="Only what went to stderr.")
 
@@ -333,10 +335,21 @@ def replay(
     found = door.get(task, attempt)
     streams = STREAMS if only is None else (only,)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    with Stage() as stage:
-        play(pieces(Frozen(door.output(found)), streams), stage.write, speed, pause)
+    try:
+        with Stage() as stage:
+            play(pieces(Frozen(door.output(found)), streams), stage.write, speed, pause, sleep=rest)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)  # so that a shell's loop ends, too
     tell_nothing(door, found, streams)
     tell(door)
+
+
+def rest(seconds: float) -> None:
+    """Sleep, in naps: a Ctrl-C in the moment before one is heard only after it."""
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, NAP))
 
 
 class Stage:
@@ -357,9 +370,9 @@ class Stage:
     def write(self, stream: str, block: bytes) -> None:
         """Write a block where it was written."""
         self.look(block)
-        view = memoryview(block)
-        while view:
-            view = view[self.put(1 if stream == "stdout" else 2, view) :]
+        file = 1 if stream == "stdout" else 2
+        while block:
+            block = block[self.put(file, block) :]
 
     def look(self, block: bytes) -> None:
         """Note what the block does to a terminal."""

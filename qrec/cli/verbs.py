@@ -50,9 +50,11 @@ VERBS = {
     "looking": "get ls search",
     "printed": "log replay",
     "compare": "why diff",
+    "usage": "usage",
     "telling": "note tag",
     "acting": "exec cancel clear",
     "doors": "export import store sql completion",
+    "upkeep": "gc doctor",
     "settings": "config",
 }
 WRITTEN_IN = {name: module for module, names in VERBS.items() for name in names.split()}

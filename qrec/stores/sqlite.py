@@ -64,6 +64,7 @@ INCREMENTAL = 2  #: SQLite's word for a file that gives back free pages step by 
 GIVEN_BACK_AT_ONCE = 1_000  #: pages
 MERGED_AT_ONCE = 500  #: pages of the index
 REWRITTEN = 256 << 20  #: bytes of a file that are still quickly written anew
+GLANCE = 200  #: milliseconds that upkeep waits for others
 SAMPLE = 100  #: tasks at either end by which the index is tried
 BELONGING = ("outputs", "attempts", "extras")  #: tables whose rows belong to a task
 WITHOUT_TASK = "number NOT IN (SELECT number FROM tasks)"
@@ -461,6 +462,12 @@ class SqliteStore(Store):
             with translated(self.location):
                 self.connection().execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")
                 self.connection().execute("VACUUM")
+        self.empty_log()
+
+    def empty_log(self) -> None:
+        """Write the log into the file, as far as that holds nobody up."""
+        for _ in self.query(f"PRAGMA busy_timeout = {GLANCE}"):
+            pass
         for _ in self.query("PRAGMA wal_checkpoint(TRUNCATE)"):
             pass
 

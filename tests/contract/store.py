@@ -31,7 +31,7 @@ from qrec.errors import (
     StoreBusy,
     StoreError,
 )
-from qrec.stores.base import CHANGEABLE, LASTING, Bundle, Query, Store
+from qrec.stores.base import CHANGEABLE, LASTING, REMOVED, Bundle, Query, Store
 from qrec.task import MOVES, UNFINISHED, Kept, Status, Task, new_uid
 from tests.contract.processes import (
     Elsewhere,
@@ -513,6 +513,68 @@ class StoreContract:
         for task in store.newest_first(Query()):
             store.delete(task.uid)
         assert store.find() == []
+
+    # Removing output only
+
+    def test_strip_forgets_what_was_printed_and_nothing_else(self, store, other):
+        task = store.add(make(message="a note", tags=("x",)))
+        kept = Kept(stdout=b"needle", stderr=b"err", timing=b"0 o 6\n0 e 3\n", extras={"patch": b"a patch"})
+        store.swap(task.uid, (Status.RUNNING, 1), Status.FAILED, kept=kept, returncode=3, data={"own": 1})
+        store.archive(task.uid, (Status.FAILED, 1), Status.RUNNING)
+        ended = store.swap(task.uid, (Status.RUNNING, 2), Status.COMPLETE, kept=kept)
+        stripped = store.strip(task.uid, (Status.COMPLETE, 2), {1: 9, 2: 10})
+        assert stripped == other.get(task.uid) == ended.copy(data={REMOVED: 10})
+        (before,) = other.attempts(task.uid)
+        assert (before.data, before.returncode) == ({"own": 1, REMOVED: 9}, 3)
+        for one in (before, stripped):
+            output = other.output(one)
+            assert (output.size("stdout"), output.read("stderr"), output.timing()) == (0, b"", b"")
+            assert output.extras() == {"patch": b"a patch"}
+        assert (other.events()[-1].kind, other.events()[-1].uid) == ("output", task.uid)
+        assert list(other.check()) == []
+
+    def test_strip_leaves_the_other_attempts(self, store, other):
+        task = store.add(make())
+        first = store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=Kept(stdout=b"first"))
+        store.archive(task.uid, (Status.COMPLETE, 1), Status.RUNNING)
+        second = store.swap(task.uid, (Status.RUNNING, 2), Status.COMPLETE, kept=Kept(stdout=b"second"))
+        store.strip(task.uid, (Status.COMPLETE, 2), {1: 5})
+        assert other.get(task.uid) == second
+        assert other.output(second).read("stdout") == b"second"
+        assert list(other.attempts(task.uid)) == [first.copy(data={REMOVED: 5})]
+
+    def test_strip_compares_first(self, store):
+        task = store.add(make())
+        with pytest.raises(IllegalMove):
+            store.strip(task.uid, (Status.RUNNING, 1), {1: 5})
+        ended = store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=Kept(stdout=b"out"))
+        for was in ((Status.FAILED, 1), (Status.COMPLETE, 2)):
+            with pytest.raises(StaleTask):
+                store.strip(task.uid, was, {1: 5})
+        assert store.get(task.uid) == ended
+        assert store.output(ended).read("stdout") == b"out"
+        with pytest.raises(NoSuchTask):
+            store.strip(new_uid("shell"), (Status.COMPLETE, 1), {1: 5})
+
+    # Upkeep
+
+    def test_a_store_in_use_is_well_and_gives_back_what_it_does_not_need(self, store, other):
+        assert list(store.check()) == []
+        store.compact()
+        assert not os.path.exists(store.location), "upkeep makes nothing"
+        for number in range(60):
+            task = store.add(make())
+            if number % 2:
+                store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=Kept(stdout=os.urandom(5000)))
+        list(store.candidates(["needle"], Query()))
+        full = store.size()
+        assert full > 60_000
+        assert list(other.check()) == []
+        for task in store.find():
+            store.delete(task.uid)
+        store.compact(thorough=True)
+        assert other.size() < full / 2
+        assert list(other.check()) == []
 
     # What is not there
 

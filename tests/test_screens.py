@@ -1,0 +1,161 @@
+"""What a person sees of full-screen programs, in tmux: after every step the same screen and cursor as without qrec."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import kill_processes_of
+from tests.terminals import Tmux, plain, ways
+
+pytestmark = pytest.mark.timeout(240)
+
+LINES = "".join(f"line {number}\n" for number in range(1, 201))
+
+#: What is done, and what is to be seen then.
+Step = tuple[str, str]
+
+
+@pytest.fixture
+def watch(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Plays steps without qrec and with it, and compares the screens after each.
+
+    A step is `type TEXT`, `press KEY...`, `size ROWS COLUMNS`.
+    """
+    monkeypatch.setenv("LESSHISTFILE", "-")
+    (tmp_path / "user" / ".vimrc").write_text("set nocompatible noswapfile viminfo= shortmess+=I ruler nottyfast\n")
+    paths = ways(tmp_path)
+
+    def play(way: str, steps: list[Step]) -> list[str]:
+        (tmp_path / "lines").write_text(LINES)
+        with Tmux(paths[way], tmp_path / way) as tmux:
+            tmux.settle("@")
+            return [step(tmux, *each) for each in steps]
+
+    def watch(*steps: Step) -> None:
+        native, recorded = play("native", list(steps)), play("recorded", list(steps))
+        for each, one, two in zip(steps, native, recorded, strict=True):
+            assert plain(two) == plain(one), each
+            assert two == one, each
+        assert (tmp_path / "home").exists()  # it was recorded indeed
+
+    yield watch
+    kill_processes_of(tmp_path)
+
+
+def step(tmux: Tmux, action: str, wanted: str) -> str:
+    verb, _, what = action.partition(" ")
+    if verb == "type":
+        tmux.type(what)
+    elif verb == "press":
+        tmux.press(*what.split())
+    elif verb == "run":
+        tmux.type(what)
+        tmux.press("Enter")
+    else:
+        rows, columns = map(int, what.split())
+        tmux.resize((rows, columns))
+    return re.sub(r"/dev/pts/\d+|\[\d+\] \d+", "N", tmux.settle(wanted))
+
+
+AT_PROMPT = "run echo code $?", "code 0"
+
+
+def test_vim(watch):
+    watch(
+        ("run q vi lines", "line 23"),
+        ("type Onew text", "new text"),
+        ("press Escape", "1,8"),
+        ("size 30 100", "line 28"),
+        ("press C-z", "topped"),
+        ("run fg", "line 28"),
+        ("type G", "line 200"),
+        ("run :!echo from the shell", "Press ENTER"),
+        ("press Enter", "line 200"),
+        ("run :wq", "@"),
+        ("run head -1 lines", "new text"),
+    )
+
+
+def test_vim_reading_a_pipe_and_in_a_run_of_a_run(watch):
+    watch(
+        ("run seq 100 | q vi -", "23"),
+        ("type Gihello", "hello"),
+        ("press Escape", "hello"),
+        ("run :q!", "@"),
+        ("run q q vi lines", "line 23"),
+        ("size 20 60", "line 19"),
+        ("press C-z", "topped"),
+        ("run fg", "line 19"),
+        ("type dd", "line 20"),
+        ("run :q!", "@"),
+        AT_PROMPT,
+    )
+
+
+def test_less(watch):
+    watch(
+        ("run q less lines", "line 23"),
+        ("type  ", "line 46"),
+        ("run /line 77", "line 99"),
+        ("size 30 60", "line 105"),
+        ("press C-z", "topped"),
+        ("run fg", "line 105"),
+        ("type q", "@"),
+        ("run cat lines | q less", "line 29"),
+        ("type G", "line 200"),
+        ("type q", "@"),
+        AT_PROMPT,
+    )
+
+
+def test_nano(watch):
+    watch(
+        ("run q nano -R lines", "line 18"),
+        ("press Down Down Right", "line 3"),
+        ("size 30 100", "line 24"),
+        ("press C-w", "Search"),
+        ("run line 150", "line 150"),
+        ("press C-x", "@"),
+        ("run stty -a | grep -o 'icanon.*echo '", "icanon"),
+    )
+
+
+def test_dialog(watch):
+    watch(
+        ("run q dialog --inputbox Question 10 40 2>answer", "Question"),
+        ("type words", "words"),
+        ("press Tab", "words"),
+        ("press BTab Enter", "@"),
+        ("run echo; cat answer", "words"),
+        ("run clear; q dialog --msgbox Message 10 40", "Message"),
+        ("press Enter", "@"),
+        ("run stty -a | grep -o 'icanon.*echo '", "icanon"),
+    )
+
+
+def test_a_prompt_of_python(watch):
+    """Lines that print on stdout; what overtakes what between the streams is tested in test_terminal.py."""
+    watch(
+        ("run q python3 -q", ">>>"),
+        ("run print(6 * 7)", "42"),
+        ("type prinx", "prinx"),
+        ("press BSpace", "prin"),
+        ("run t('a', end='b\\n')", "ab"),
+        ("press C-c", "KeyboardInterrupt"),
+        ("run exit(0)", "@"),
+        AT_PROMPT,
+    )
+
+
+def test_tmux_within(watch):
+    """A program that draws on whichever stream is its terminal, with a session of its own behind it."""
+    watch(
+        ("run q tmux -L within -f /dev/null new-session 'PS1=% exec sh'", "%"),
+        ("run echo inside", "inside"),
+        ("run exit", "[exited]"),
+        AT_PROMPT,
+    )
