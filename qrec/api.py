@@ -282,7 +282,10 @@ class Qrec:
 
             gone = size(task.data[REMOVED])
             self.complaints.append(f"the output of attempt {task.attempt} of {task.uid} ({gone}) was removed by `gc`")
-        output = self.store.output(task)
+        return self.covered(self.store.output(task))
+
+    def covered(self, output: Output) -> Output:
+        """An output as it may be shown."""
         if self.reveal:
             return output
         from qrec.shown import Masked

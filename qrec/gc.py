@@ -17,6 +17,7 @@ import errno
 import os
 import time
 from contextlib import contextmanager
+from itertools import islice
 
 from qrec.compressed import FRESH, LARGE, SUFFIX, compress, estimated
 from qrec.errors import NoSuchTask, Refused, StaleTask, StoreBroken, StoreBusy, StoreUnwritable
@@ -34,7 +35,9 @@ FILES = (*STREAMS, "timing")  #: what is output, of all that lies in an attempt'
 SMALL = 1024  #: bytes of output that are not worth removing by themselves: the record takes as many
 RECORD = 1500  #: bytes that a record takes in a store, about
 INDEXED = 1.75  #: bytes that go from a store with each byte of output, its index included
+SAMPLE = 200  #: tasks at either end of a history by which the rest is judged
 ROUNDS = 20  #: how often it is measured what is left, and more removed
+MARGIN = 0.99  #: of the limit that is aimed at where the first round did not suffice
 QUIET = 86_400  #: seconds without a change after which nobody writes to a file, where the system cannot tell
 UNHURT = frozenset({Status.COMPLETE, Status.CANCELLED, Status.SKIPPED})
 
@@ -198,13 +201,14 @@ def is_precious(task: Task) -> bool:
 def plan(door: Qrec, limits: Limits, packed: Iterable[Step] = ()) -> list[Step]:
     """What has to go, one step a task; `packed` is what is going to be compressed before."""
     saved = {step.task.uid: step.freed for step in packed}
+    weight = weigh(door)
     needed = {uid for task in door.store.find(Query(statuses=UNFINISHED)) for uid in task.after}
-    old = (step for step in too_old(door, limits) if step.task.uid not in needed)
+    old = (step for step in too_old(door, limits, weight) if step.task.uid not in needed)
     steps = {step.task.uid: less(step, saved) for step in old}
     if limits.size is None:
         return list(steps.values())
     over = used(door) - limits.size - sum(saved.values()) - sum(step.freed for step in steps.values())
-    for step in in_order(door) if over > 0 else ():
+    for step in in_order(door, weight) if over > 0 else ():
         step = less(step, saved)
         before = steps.get(step.task.uid)
         if step.task.uid in needed or (before and before.what == "task"):
@@ -221,7 +225,7 @@ def less(step: Step, saved: Mapping[str, int]) -> Step:
     return step.copy(freed=max(0, step.freed - saved.get(step.task.uid, 0)))
 
 
-def too_old(door: Qrec, limits: Limits) -> Iterator[Step]:
+def too_old(door: Qrec, limits: Limits, weight: float = 1) -> Iterator[Step]:
     """The tasks that have outlived the limit."""
     if limits.age is None:
         return
@@ -229,7 +233,7 @@ def too_old(door: Qrec, limits: Limits) -> Iterator[Step]:
     for task in door.store.oldest_first(Query(until=until)):
         over = task.status.is_final and (task.ended or task.created) < until
         if over and (limits.precious or not is_precious(task)):
-            yield whole_task(door, task)
+            yield whole_task(door, task, weight)
 
 
 def spared(door: Qrec, limits: Limits) -> int:
@@ -240,26 +244,38 @@ def spared(door: Qrec, limits: Limits) -> int:
     return sum(is_precious(step.task) for step in steps)
 
 
-def in_order(door: Qrec) -> Iterator[Step]:
+def in_order(door: Qrec, weight: float) -> Iterator[Step]:
     """All that could go, what is least missed first."""
     for precious in (False, True):
         for step_of in (only_output, whole_task):
             for task in door.store.oldest_first(Query()):
-                if task.status.is_final and is_precious(task) is precious and (step := step_of(door, task)).freed:
-                    yield step
+                if task.status.is_final and is_precious(task) is precious:
+                    step = step_of(door, task, weight)
+                    if step.freed:
+                        yield step
 
 
-def only_output(door: Qrec, task: Task) -> Step:
+def weigh(door: Qrec) -> float:
+    """How many bytes of the store's files one byte of a task stands for, learned from the oldest and the newest."""
+    count = door.store.count(Query())
+    if count < SAMPLE:
+        return 1.0
+    sample = [*islice(door.store.oldest_first(Query()), SAMPLE), *door.store.find(limit=SAMPLE)]
+    seem = sum(RECORD + in_store(door, task) for task in sample) / len(sample)
+    return min(2.0, max(0.1, door.store.size() / (count * seem)))
+
+
+def only_output(door: Qrec, task: Task, weight: float) -> Step:
     """Removing what a task printed; it frees nothing if that is not worth it."""
     files = sum(file_size(path) for folder in folders_of(door, task) for path in output_in(folder))
-    size = files + in_store(door, task, FILES)
+    size = files + round(weight * in_store(door, task, FILES))
     return Step(what="output", task=task, freed=size if size > SMALL else 0)
 
 
-def whole_task(door: Qrec, task: Task) -> Step:
+def whole_task(door: Qrec, task: Task, weight: float) -> Step:
     """Removing a task with all it left."""
     files = sum(file_size(os.path.join(folder, name)) for folder in folders_of(door, task) for name in listed(folder))
-    return Step(what="task", task=task, freed=files + in_store(door, task) + RECORD)
+    return Step(what="task", task=task, freed=files + round(weight * (RECORD + in_store(door, task))))
 
 
 def in_store(door: Qrec, task: Task, names: Iterable[str] | None = None) -> int:
@@ -290,7 +306,7 @@ def remove(
         compact(door, thorough=10 * len(done) > count)
         if not now or limits.size is None or used(door) <= limits.size:
             break
-        steps = plan(door, limits)
+        steps = plan(door, limits.copy(size=round(limits.size * MARGIN)))
     return [*{step.task.uid: step for step in done}.values()]
 
 

@@ -50,6 +50,7 @@ class PrivateTerminal(Tap):
         super().__init__(name, target)
         self.base = self.seen = self.modes()
         self.changed = 0  #: where in the block just read the command has changed its modes; 0 if it has not
+        self.busy = False  #: whether a block of it is being passed on
         self.feeder: Feeder | None = None
         if screen is not None:
             screen.taps.append(self)
@@ -97,11 +98,25 @@ class PrivateTerminal(Tap):
         """See Tap; what was written before a change of modes is passed on before it."""
         if self.screen is not None:
             self.screen.wait_for_turn()
+            self.screen.see_changes_beside(self, sink)
+        self.busy = True
         before, after = (block[1 : self.changed], block[self.changed :]) if self.changed else (block[1:], block[:0])
         self.take_part(before, sink)
         if self.changed:
             self.follow()
+            self.let_stdout_go_first(sink)
         self.take_part(after, sink)
+        self.busy = False
+
+    def let_stdout_go_first(self, sink: Sink) -> None:
+        """Pass on what stdout holds before what stderr got after its change of modes.
+
+        Which of them came first cannot be known.  Programs that set modes on stderr (`vim -`) leave the alternate
+        screen on stdout next, and what they then say on stderr would vanish with it.
+        """
+        first = self.screen.taps[0] if self.screen is not None else self
+        if first is not self and first.is_open and not first.busy:
+            first.pump(spare_buffer(), sink)
 
     def take_part(self, block: memoryview, sink: Sink) -> None:
         """Record a part of a block and pass it on, if there is any."""
@@ -180,6 +195,15 @@ class Screen:
         else:
             self.set(changed(now, before, tap.seen))
             self.own = self.modes()
+
+    def see_changes_beside(self, tap: PrivateTerminal, sink: Sink) -> None:
+        """Take over modes that the command has set on its other stream, before it may rely on them on this one.
+
+        `vim -` asks the terminal for its cursor on stdout as soon as it has switched echo off on stderr.
+        """
+        for other in self.taps:
+            if other is not tap and not other.busy and other.is_open and other.seen == other.base != other.modes():
+                other.pump(spare_buffer(), sink)
 
     def go_back(self, now: Modes) -> None:
         """The command has put back what it found: so do we, unless somebody else has set the terminal meanwhile."""
@@ -303,6 +327,11 @@ class Terminals(Channels):
         """See Channels."""
         if self.tty is not None:
             os.close(self.tty)
+
+
+def spare_buffer() -> memoryview:
+    """Room for a joined read while the pump's own is in use."""
+    return memoryview(bytearray(JOINED + PACKET + 1))
 
 
 def stop_for_output() -> None:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,11 @@ def way(folder: Path, line: str) -> str:
 class Terminal:
     """A program that leads a session on a terminal of its own.
 
-        with Terminal(["cat"]) as terminal:
-            terminal.send(b"a\\n")
-            terminal.wait_for(b"a\\r\\na\\r\\n")
-            terminal.send(EOF)
-            assert terminal.end() == 0
+    with Terminal(["cat"]) as terminal:
+        terminal.send(b"a\\n")
+        terminal.wait_for(b"a\\r\\na\\r\\n")
+        terminal.send(EOF)
+        assert terminal.end() == 0
     """
 
     def __init__(self, argv: Sequence[str], size: tuple[int, int] = SIZE, **changes: str | None) -> None:
@@ -149,7 +149,8 @@ class Terminal:
         def look() -> list[psutil.Process]:
             return [each for each in psutil.Process(self.pid).children(recursive=True) if is_qrec(each)]
 
-        return self.wait_until(look, "qrec to run")[0]
+        found: list[psutil.Process] = self.wait_until(look, "qrec to run")
+        return found[0]
 
 
 def is_qrec(process: psutil.Process) -> bool:
@@ -267,9 +268,3 @@ class Tmux:
 def plain(screen: str) -> str:
     """A screen without its colours."""
     return re.sub(r"\x1b\[[0-9;]*m|[\x0e\x0f]", "", screen)
-
-
-@contextlib.contextmanager
-def file_of(path: Path, text: str) -> Iterator[Path]:
-    path.write_text(text)
-    yield path

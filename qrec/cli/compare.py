@@ -10,7 +10,7 @@ import click
 
 from qrec.cli import say
 from qrec.cli.verbs import ATTEMPT, TASK, completes, looking, tell, verb
-from qrec.cli.words import JSON
+from qrec.cli.words import JSON, REVEAL
 from qrec.errors import QrecError, WrongUsage
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ KEPT = 3  #: words shown on either side of those that differ
 IN_JSON = 256  #: pieces of a diff that JSON holds, of 64 KiB at most
 
 
-@verb("qrec why\n  qrec why 12 --json", JSON)
+@verb("qrec why\n  qrec why 12 --json", JSON, REVEAL)
 @TASK
 @ATTEMPT
 def why(given: dict[str, Any], task: str | None, attempt: int | None) -> None:
@@ -156,7 +156,7 @@ def beside_good(found: Why) -> Iterator[str]:
 # Two tasks
 
 
-@verb("qrec diff 12 14\n  qrec diff 12 --attempt 1\n  qrec diff 12 --attempt 1 --attempt 3 --stat", JSON)
+@verb("qrec diff 12 14\n  qrec diff 12 --attempt 1\n  qrec diff 12 --attempt 1 --attempt 3 --stat", JSON, REVEAL)
 @click.argument("task", shell_complete=completes("task"))
 @click.argument("other", required=False, shell_complete=completes("task"))
 @click.option("--attempt", "attempts", type=click.IntRange(1), metavar="N", multiple=True,

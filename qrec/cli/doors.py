@@ -20,7 +20,7 @@ from qrec.cli.verbs import (
     verb,
     wants_json,
 )
-from qrec.cli.words import JSON
+from qrec.cli.words import JSON, REVEAL
 from qrec.errors import NoSuchTask, Refused, WrongUsage
 
 TYPE_CHECKING = False
@@ -42,7 +42,8 @@ COMPLAINTS = 100  #: bad lines that are told one by one
 
 @verb(
     "qrec export jsonl -o history.jsonl\n  qrec export csv --failed --since 1w\n  qrec export text 12 13\n"
-    "  qrec export asciicast 12 -o 12.cast"
+    "  qrec export asciicast 12 -o 12.cast",
+    REVEAL,
 )
 @click.argument("form", metavar="jsonl|csv|text|asciicast", type=click.Choice(["jsonl", "csv", "text", "asciicast"]))
 @click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=completes("task"))
@@ -133,7 +134,7 @@ def lines_of_task(door: Qrec, form: str, task: Task, among_others: bool) -> Iter
     if form == "jsonl":
         from qrec.doors.jsonl import line_of
 
-        yield line_of(door.store, task)
+        yield line_of(door.store, task, door.covered)
         return
     from qrec.doors import cast
     from qrec.output import Frozen

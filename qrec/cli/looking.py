@@ -8,7 +8,7 @@ import click
 
 from qrec.cli import say
 from qrec.cli.verbs import ATTEMPT, TASK, completes, filters, limit_of, looking, query_of, tell, verb
-from qrec.cli.words import JSON
+from qrec.cli.words import JSON, REVEAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from qrec.task import Task
 
 
-@verb("qrec get 12\n  qrec get | jq .data.returncode", JSON)
+@verb("qrec get 12\n  qrec get | jq .data.returncode", JSON, REVEAL)
 @TASK
 @ATTEMPT
 def get(given: dict[str, Any], task: str | None, attempt: int | None) -> None:
@@ -82,7 +82,7 @@ def left_out(door: Qrec, query: Query, tasks: Sequence[Task], limit: int | None)
         click.echo(f"{more} more before these; --all lists them", err=True)
 
 
-@verb("qrec search 'cannot allocate' --since 1w\n  qrec search make release --failed", JSON)
+@verb("qrec search 'cannot allocate' --since 1w\n  qrec search make release --failed", JSON, REVEAL)
 @click.argument("words", nargs=-1, required=True)
 @click.option("-e", "--executor", metavar="NAME", shell_complete=completes("executor"), help="Of this executor.")
 @click.option("--deep", is_flag=True, help="Also the middle of outputs above 2 MiB, at the speed of the disk.")

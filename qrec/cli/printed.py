@@ -12,7 +12,7 @@ import click
 
 from qrec.cli import say
 from qrec.cli.verbs import ATTEMPT, TASK, looking, tell, verb
-from qrec.cli.words import JSON
+from qrec.cli.words import JSON, REVEAL
 from qrec.errors import WrongUsage
 
 TYPE_CHECKING = False
@@ -36,7 +36,7 @@ ONLY_STDOUT = click.option("--stdout", "only", flag_value="stdout", help="Only w
 ONLY_STDERR = click.option("--stderr", "only", flag_value="stderr", help="Only what went to stderr.")
 
 
-@verb("qrec log 12 -f\n  qrec log --stderr -n 20\n  qrec log --merged --timestamps\n  qrec log --slow 5s", JSON)
+@verb("qrec log 12 -f\n  qrec log --stderr -n 20\n  qrec log --merged --timestamps\n  qrec log --slow 5s", JSON, REVEAL)
 @TASK
 @ATTEMPT
 @click.option("-f", "--follow", is_flag=True, help="Go on as the task prints, until it has ended.")
@@ -310,7 +310,7 @@ def place(silence: Silence) -> str:
 # Playing back
 
 
-@verb("qrec replay 12 --speed 4 --max-pause 1s\n  qrec replay --stdout")
+@verb("qrec replay 12 --speed 4 --max-pause 1s\n  qrec replay --stdout", REVEAL)
 @TASK
 @ATTEMPT
 @click.option("--speed", type=float, default=1.0, metavar="N", help="So many times as fast.")

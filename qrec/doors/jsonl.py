@@ -20,7 +20,7 @@ from qrec.task import Kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from qrec.output import Output
@@ -33,17 +33,22 @@ BASE64 = "base64"
 # Going out
 
 
-def line_of(store: Store, task: Task) -> bytes:
-    """A task, its attempts and all they printed, as one line.  Large outputs are in memory one task at a time."""
+def line_of(store: Store, task: Task, shown: Callable[[Output], Output] = lambda output: output) -> bytes:
+    """A task, its attempts and all they printed, as one line.  Large outputs are in memory one task at a time.
+
+    `shown` makes of an output what may be told of it.
+    """
     bundle = whole(store, task)
     attempts = (*bundle.attempts, task)
-    outputs = {one.attempt: output_of(store.home, bundle, one) for one in attempts}
-    told = published(task, outputs[task.attempt] or InStore(Kept()))
+    found = {one.attempt: output_of(store.home, bundle, one) for one in attempts}
+    outputs = {number: shown(output) for number, output in found.items() if output is not None}
+    current = outputs.get(task.attempt, InStore(Kept()))
+    told = published(task, current)
     told["data"].update(
         number=task.number,
         tags=list(task.tags),
         attempts=[one.plain() for one in attempts],
-        streams={str(number): streams(output) for number, output in outputs.items() if output is not None},
+        streams={str(number): streams(output) for number, output in outputs.items()},
     )
     return encoded(told)
 
