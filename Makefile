@@ -39,6 +39,8 @@ bench: ready
 	.venvs/bench/bin/python -m pip -q install . con-duct
 	.venvs/bench/bin/python bench/speed.py
 	.venvs/bench/bin/python bench/million.py
+	.venvs/bench/bin/python bench/endurance.py
+	.venvs/bench/bin/python bench/terminal.py
 
 format: ready
 	$(python) -m ruff check --fix

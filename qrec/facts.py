@@ -41,6 +41,7 @@ def surroundings(
     redactor = redactor or Redactor()
     parts: tuple[Callable[[], dict[str, Any]], ...] = (
         lambda: {"terminal": terminals()},
+        window,
         lambda: pythons(environment),
         lambda: repository_facts(folder, environment),
         machine,
@@ -59,6 +60,12 @@ def surroundings(
 def terminals() -> list[str]:
     """Which of our own streams are terminals."""
     return [name for number, name in enumerate(STREAMS) if os.isatty(number)]
+
+
+def window() -> dict[str, Any]:
+    """The size of the terminal that is written to."""
+    columns, lines = os.get_terminal_size(1)
+    return {"columns": columns, "lines": lines}
 
 
 def pythons(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -350,7 +350,8 @@ class Recording:
         if self.writer.trouble is not None:
             self.complain(f"output recorded only in part: {self.writer.folder}: {self.writer.trouble.strerror}")
         fields = ended_fields(self.task, ended, received or [], limit)
-        fields["usage"] |= self.meter.close(ended) if self.meter else {}
+        if self.meter is not None:
+            fields["usage"] |= {name: value for name, value in self.meter.close(ended).items() if value}
         if self.changes is not None:
             fields["facts"] = {**self.task.facts, **self.changes.finish(FACTS_AT_END)}
         if isinstance(self.sink, RedactingSink):

@@ -64,8 +64,7 @@ def clean(words: str) -> str:
 
 def size_of(facts: Mapping[str, Any]) -> tuple[int, int]:
     """The columns and lines of the terminal that the command saw; the usual ones if it saw none."""
-    size = facts.get("size")
-    columns, lines = size if isinstance(size, list) and len(size) == 2 else (facts.get("columns"), facts.get("lines"))
+    columns, lines = facts.get("columns"), facts.get("lines")
     if (
         isinstance(columns, int)
         and isinstance(lines, int)
