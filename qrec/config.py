@@ -89,13 +89,13 @@ SETTINGS = (
         check=as_seconds,
         help="how long a command has between being asked to end and being killed",
     ),
+    Setting(name="shell", default="", check=as_text, help="the shell for one-argument command lines; empty: $SHELL"),
     Setting(
         name="secrets", default=(), check=as_list, help="regular expressions of what is to be left out of records, too"
     ),
     Setting(
         name="variables", default=(), check=as_list, help="variables to record beside the usual ones: WANDB_*, ..."
     ),
-    Setting(name="shell", default="", check=as_text, help="the shell for one-argument command lines; empty: $SHELL"),
     Setting(
         name="keep_size",
         default="",

@@ -96,10 +96,10 @@ class PrivateTerminal(Tap):
 
     def take(self, block: memoryview, sink: Sink) -> None:
         """See Tap; what was written before a change of modes is passed on before it."""
+        self.busy = True
         if self.screen is not None:
             self.screen.wait_for_turn()
             self.screen.see_changes_beside(self, sink)
-        self.busy = True
         before, after = (block[1 : self.changed], block[self.changed :]) if self.changed else (block[1:], block[:0])
         self.take_part(before, sink)
         if self.changed:

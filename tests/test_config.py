@@ -12,7 +12,7 @@ import pytest
 
 from qrec import config as configuring
 from qrec.api import Qrec
-from qrec.config import SETTINGS, Config, find_home
+from qrec.config import BY_NAME, SETTINGS, Config, find_home
 from tests.test_look_back import add, call, one_line
 
 #: What is written for each setting, and what it means.
@@ -21,6 +21,10 @@ SET = (
     ("quiet", "yes", True),
     ("grace", "1m", 60),
     ("shell", "/bin/zsh", "/bin/zsh"),
+    ("secrets", "PROJECT-[0-9]+", ("PROJECT-[0-9]+",)),
+    ("variables", "WANDB_*", ("WANDB_*",)),
+    ("keep_size", "20G", "20G"),
+    ("keep_age", "180d", "180d"),
 )
 NO_STORE = "no store is called 'oracle'; there are: sqlite, filesystem, or NAME:PATH for one elsewhere"
 
@@ -113,20 +117,19 @@ def test_settings_do_what_they_say(home, qrec, tmp_path):
 def test_get_set_list_path(home):
     assert call("config", "path").out == f"{home}/config.toml\n"
     assert not home.exists(), "looking makes nothing"
-    assert [call("config", "get", s.name).out for s in SETTINGS] == ["sqlite\n", "false\n", "10s\n", "\n"]
+    assert [call("config", "get", s.name).out for s in SETTINGS] == ["sqlite\n", "false\n", "10s\n", *["\n"] * 5]
     for name, word, _ in SET:
         assert call("config", "set", name, word, check=True).out == ""
-    assert [call("config", "get", name).out for name, *_ in SET] == ["filesystem\n", "true\n", "60s\n", "/bin/zsh\n"]
+    written = {
+        "store": "filesystem", "quiet": "true", "grace": "60s", "shell": "/bin/zsh", "secrets": "PROJECT-[0-9]+",
+        "variables": "WANDB_*", "keep_size": "20G", "keep_age": "180d",
+    }  # fmt: skip
+    assert {name: call("config", "get", name).out for name, *_ in SET} == {k: f"{v}\n" for k, v in written.items()}
     assert call("config", "list", "--json").json == {
-        "store": "filesystem", "quiet": True, "grace": 60.0, "shell": "/bin/zsh",
+        **written, "quiet": True, "grace": 60.0, "secrets": ["PROJECT-[0-9]+"], "variables": ["WANDB_*"],
     }  # fmt: skip
     rows = [line.split(None, 3) for line in call("config", "list").out.splitlines()]
-    assert [row[:2] for row in rows] == [
-        ["store", "filesystem"],
-        ["quiet", "true"],
-        ["grace", "60s"],
-        ["shell", "/bin/zsh"],
-    ]
+    assert [row[:2] for row in rows] == [[*pair] for pair in written.items()]
     assert all(row[2] == "config" for row in rows)
     assert stat.S_IMODE((home / "config.toml").stat().st_mode) == 0o600
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
@@ -164,8 +167,8 @@ def test_a_store_elsewhere(home, qrec, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["get", "colour"], "there is no setting 'colour'; there are: store, quiet, grace, shell"),
-        (["set", "colour", "red"], "there is no setting 'colour'; there are: store, quiet, grace, shell"),
+        (["get", "colour"], "there is no setting 'colour'; there are: " + ", ".join(BY_NAME)),
+        (["set", "colour", "red"], "there is no setting 'colour'; there are: " + ", ".join(BY_NAME)),
         (["set", "quiet", "perhaps"], "quiet: quiet: 'perhaps' is neither true nor false"),
         (["set", "grace", "soon"], "grace: grace: 'soon' is no duration; write 90s, 10m, 1h30m or 2d"),
         (["set", "store", "oracle"], NO_STORE),

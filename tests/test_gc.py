@@ -102,7 +102,7 @@ def history(qrec) -> Callable[..., bytes]:
 
 def test_every_verb_reads_compressed_output_as_before(qrec, home, history):
     before = history()
-    result = qrec("gc")
+    result = qrec("gc", "-y")
     assert result.returncode == 0, result
     assert result.out.startswith("the output of 2 tasks compressed: ")
     names = [path.name for path in (home / "attempts").glob("*/*/*") if path.name != "timing"]
@@ -110,13 +110,13 @@ def test_every_verb_reads_compressed_output_as_before(qrec, home, history):
     assert history() == before
     for packed in (home / "attempts").rglob("*.gz"):
         subprocess.run(["gzip", "--test", packed], check=True)
-    assert qrec("gc").out.startswith("nothing to do: ")
+    assert qrec("gc", "-y").out.startswith("nothing to do: ")
 
 
 @pytest.mark.usefixtures("history")
 def test_rerun_clear_and_copies_of_what_is_compressed(qrec, home, tmp_path):
     whole = qrec("log", "1").stdout
-    qrec("gc", check=True)
+    qrec("gc", "-y", check=True)
     qrec("store", "copy", "sqlite", f"filesystem:{tmp_path}/copied", check=True)
     qrec("-q", "rerun", "1", check=True)
     assert qrec("log", "1", "--attempt", "2").stdout == qrec("log", "1").stdout == whole
@@ -126,7 +126,7 @@ def test_rerun_clear_and_copies_of_what_is_compressed(qrec, home, tmp_path):
 
 def test_no_compress(qrec, home):
     qrec("-q", "run", "seq", "40000", check=True)
-    assert qrec("gc", "--no-compress").out.startswith("nothing to do")
+    assert qrec("gc", "-y", "--no-compress").out.startswith("nothing to do")
     assert [path.name for path in (home / "attempts").glob("*/*/stdout*")] == ["stdout"]
 
 
@@ -143,7 +143,7 @@ def test_a_dry_run_does_nothing_and_says_what_would_be(qrec, home, history):
     ]  # fmt: skip
     assert {path: path.read_bytes() for path in (home / "attempts").rglob("*") if path.is_file()} == before
     assert [task["number"] for task in qrec("ls", "--json").json] == [1, 2, 3]
-    done = qrec("gc", "--size", "1k", "--json").json
+    done = qrec("gc", "-y", "--size", "1k", "--json").json
     assert {(step["what"], step["number"]) for step in done["steps"]} >= {("task", 1), ("task", 2), ("task", 3)}
     assert qrec("ls", "--json").json == []
 
@@ -156,7 +156,7 @@ def test_a_home_that_is_not_there(qrec, home):
 
 def test_limits_that_make_no_sense(qrec):
     for words in (["--size", "much"], ["--older", "long"]):
-        result = qrec("gc", *words)
+        result = qrec("gc", "-y", *words)
         assert (result.returncode, result.err.count("\n"), result.out) == (2, 1, "")
 
 
@@ -164,12 +164,12 @@ def test_limits_from_the_settings(qrec, door):
     put(door, days=400)
     put(door)
     qrec("config", "set", "keep_age", "180d", check=True)
-    assert qrec("gc", "--older", "", check=True).out.startswith("nothing to do")
-    assert qrec("gc", check=True).out.startswith("1 task removed")
+    assert qrec("gc", "-y", "--older", "", check=True).out.startswith("nothing to do")
+    assert qrec("gc", "-y", check=True).out.startswith("1 task removed")
     assert numbers(door) == [2]
     assert qrec("config", "set", "keep_size", "lots").returncode == 2
     qrec("config", "set", "keep_size", "1k", check=True)
-    qrec("gc", check=True)
+    qrec("gc", "-y", check=True)
     assert numbers(door) == []
 
 
@@ -199,14 +199,14 @@ def test_a_full_disk_loses_nothing(qrec, home, disk):  # noqa: F811
     small = 'mkdir "$1"; mount -t tmpfs -o size=2m tmpfs "$1"; cp -a "$2/." "$1"'
     full: Disk = disk(small, home, home.rename(home.with_name("before")))
     full.do("sh", "-c", 'cat /dev/zero >>"$1"; cat /dev/zero >>"$1"; true', "sh", home / "filler")
-    result = full.qrec("gc")
+    result = full.qrec("gc", "-y")
     assert result.returncode == 0, result
     assert "not compressed" in result.err
     assert "space" in result.err
     assert full.qrec("log", "1").stdout == whole
     assert not list(full.sees(home).rglob("*.gz*"))
     limit = full.sees(home / "filler").stat().st_size + 400_000
-    assert full.qrec("gc", "--no-compress", "--size", str(limit)).returncode == 0
+    assert full.qrec("gc", "-y", "--no-compress", "--size", str(limit)).returncode == 0
     assert full.qrec("log", "1").stdout == b""
     assert "removed" in full.qrec("log", "1").err
     assert len(full.qrec("log", "2").stdout) > LARGE
@@ -259,18 +259,18 @@ def test_by_age(seven):
 
 
 def test_what_is_old_but_precious_is_told(qrec, seven):
-    result = qrec("gc", "--older", "1d", check=True)
+    result = qrec("gc", "-y", "--older", "1d", check=True)
     assert result.out.startswith("3 tasks removed")
     assert "4 older tasks failed" in result.err
     assert "--all" in result.err
     assert numbers(seven) == [2, 3, 4, 5, 8]
-    assert qrec("gc", "--older", "1d", "--all", check=True).err == ""
+    assert qrec("gc", "-y", "--older", "1d", "--all", check=True).err == ""
     assert numbers(seven) == [8]
 
 
 def test_it_keeps_to_a_size(qrec, home, seven):
     for limit in (1_300_000, 900_000, 500_000, 300_000):
-        result = qrec("gc", "--size", str(limit), check=True)
+        result = qrec("gc", "-y", "--size", str(limit), check=True)
         assert result.err == ""
         assert used(Qrec()) <= limit
         assert used(Qrec()) > limit - LARGE - 100_000  # and no further than needed
@@ -278,7 +278,7 @@ def test_it_keeps_to_a_size(qrec, home, seven):
 
 
 def test_more_is_left_than_wished(qrec, seven):
-    result = qrec("gc", "--size", "10", check=True)
+    result = qrec("gc", "-y", "--size", "10", check=True)
     assert numbers(seven) == [8]
     assert "more than 10 B" in result.err
 
@@ -294,7 +294,7 @@ def test_many_small_outputs_in_the_store(qrec, door):
     for number in range(60):
         put(door, kept=os.urandom(20_000).hex().encode(), days=60 - number)
     before = used(door)
-    result = qrec("gc", "--size", str(before // 2), check=True)
+    result = qrec("gc", "-y", "--size", str(before // 2), check=True)
     assert used(Qrec()) <= before // 2
     assert "the output of" in result.out
     tasks = door.store.find()
@@ -378,7 +378,7 @@ def test_a_kill_between_record_and_files(qrec, home, door):
     door.store.strip(task.uid, (Status.COMPLETE, 1), {1: LARGE})
     assert list((home / "attempts").rglob("stdout"))
     assert qrec("log", "1").stdout == b""
-    qrec("gc", check=True)
+    qrec("gc", "-y", check=True)
     assert not list((home / "attempts").rglob("*"))
 
 
@@ -424,7 +424,7 @@ def test_a_kill_at_any_moment_leaves_each_task_whole_or_gone(home, door, tmp_pat
     moment, code = 0, -signal.SIGKILL
     while code:
         subprocess.run(["cp", "-a", first, home], check=True)
-        words = ["gc", "--size", str(limit)]
+        words = ["gc", "-y", "--size", str(limit)]
         code = subprocess.run(
             [sys.executable, "-c", DIE, str(moment), *words], env=environment(), capture_output=True
         ).returncode
@@ -453,12 +453,12 @@ def test_a_kill_at_any_moment_leaves_each_task_whole_or_gone(home, door, tmp_pat
 def test_two_at_once(qrec, home, door):
     put(door, days=400)
     with alone(door.home):
-        result = qrec("gc", "--older", "1d")
+        result = qrec("gc", "-y", "--older", "1d")
         assert (result.returncode, result.out, result.err.count("\n")) == (1, "", 1)
         assert "another `qrec gc`" in result.err
         assert qrec("gc", "--dry-run", "--older", "1d").returncode == 0
         assert numbers(door) == [1]
-    assert qrec("gc", "--older", "1d").returncode == 0
+    assert qrec("gc", "-y", "--older", "1d").returncode == 0
     assert numbers(door) == []
 
 
@@ -469,10 +469,10 @@ def test_the_lock_of_one_that_was_killed_does_not_count(qrec, home, door, start)
     holder = subprocess.Popen([sys.executable, "-c", script, home], stdout=subprocess.PIPE, env=environment())
     assert holder.stdout
     assert holder.stdout.readline() == b"held\n"
-    assert qrec("gc").returncode == 1
+    assert qrec("gc", "-y").returncode == 1
     holder.kill()
     holder.communicate()
-    assert qrec("gc").returncode == 0
+    assert qrec("gc", "-y").returncode == 0
 
 
 def test_recording_goes_on_meanwhile(qrec, home, door):
@@ -480,7 +480,7 @@ def test_recording_goes_on_meanwhile(qrec, home, door):
     for _ in range(30):
         put(door, kept=os.urandom(10_000).hex().encode(), days=9)
     collector = subprocess.Popen(
-        [sys.executable, "-m", "qrec", "gc", "--size", "200k"], env=environment(), stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "qrec", "gc", "-y", "--size", "200k"], env=environment(), stdout=subprocess.DEVNULL
     )
     for number in range(5):
         assert qrec("-q", "run", "-t", "new", "sh", "-c", f"exit {number}").returncode == number
@@ -540,7 +540,7 @@ def test_the_file_shrinks(qrec, home, tmp_path):
                 db.execute("VACUUM")
         size = (tmp_path / name / "qrec.db").stat().st_size
         assert size > 1_000_000
-        result = qrec("--home", tmp_path / name, "--store", "sqlite", "gc", "--older", "1d", check=True)
+        result = qrec("--home", tmp_path / name, "--store", "sqlite", "gc", "-y", "--older", "1d", check=True)
         assert result.out.startswith("100 tasks removed")
         assert (tmp_path / name / "qrec.db").stat().st_size < 0.1 * size
         assert list(SqliteStore(str(tmp_path / name)).check()) == []
@@ -555,3 +555,11 @@ def test_a_file_that_is_in_use_is_left_as_it_is(door):
         door.store.patience = 0.1
         door.store.compact()
     assert numbers(door) == [1]
+
+
+def test_it_removes_nothing_unasked(qrec):
+    qrec("run", "true", check=True)
+    refused = qrec("gc", "--older", "0s")
+    assert (refused.returncode, refused.out, refused.err.count("\n")) == (1, "", 1)
+    assert "say -y" in refused.err
+    assert len(qrec("ls", "--json").json) == 1

@@ -26,7 +26,8 @@ def watch(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     A step is `type TEXT`, `press KEY...`, `size ROWS COLUMNS`.
     """
     monkeypatch.setenv("LESSHISTFILE", "-")
-    (tmp_path / "user" / ".vimrc").write_text("set nocompatible noswapfile viminfo= shortmess+=I ruler nottyfast\n")
+    rules = "set nocompatible noswapfile viminfo= shortmess+=I ruler nottyfast nowarn\n"
+    (tmp_path / "user" / ".vimrc").write_text(rules)
     paths = ways(tmp_path)
 
     def play(way: str, steps: list[Step]) -> list[str]:
@@ -66,7 +67,7 @@ AT_PROMPT = "run echo code $?", "code 0"
 
 def test_vim(watch):
     watch(
-        ("run q vi lines", "line 23"),
+        ("run q vim lines", "line 23"),
         ("type Onew text", "new text"),
         ("press Escape", "1,8"),
         ("size 30 100", "line 28"),
@@ -82,11 +83,11 @@ def test_vim(watch):
 
 def test_vim_reading_a_pipe_and_in_a_run_of_a_run(watch):
     watch(
-        ("run seq 100 | q vi -", "23"),
+        ("run seq 100 | q vim -", "23"),
         ("type Gihello", "hello"),
         ("press Escape", "hello"),
         ("run :q!", "@"),
-        ("run q q vi lines", "line 23"),
+        ("run q q vim lines", "line 23"),
         ("size 20 60", "line 19"),
         ("press C-z", "topped"),
         ("run fg", "line 19"),
@@ -154,7 +155,7 @@ def test_a_prompt_of_python(watch):
 def test_tmux_within(watch):
     """A program that draws on whichever stream is its terminal, with a session of its own behind it."""
     watch(
-        ("run q tmux -L within -f /dev/null new-session 'PS1=% exec sh'", "%"),
+        ("run q tmux -L within -f native/tmux.conf new-session 'PS1=% exec sh'", "%"),
         ("run echo inside", "inside"),
         ("run exit", "[exited]"),
         AT_PROMPT,

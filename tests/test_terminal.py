@@ -378,9 +378,9 @@ def test_stopping_a_job_and_going_on_with_it(alike, tmp_path):
             shell.send(STOP)
             shown.append(shell.prompt())
             job = shell.job()
-            shown.append(b"Terminated" in shell.run("kill %1") + ended(shell, job))
+            told = b"Terminated" in shell.run("kill %1") + ended(shell, job)
             modes.append(shell.modes())
-            return shown, modes
+            return shown, modes, told
 
     assert b"Stopped" in alike(scenario)[0][2]
 

@@ -82,30 +82,37 @@ def log(
 
 def print_log(door: Qrec, found: Task, streams: Sequence[str], lines: int | None, follow: bool, as_json: bool) -> None:
     """Print what was printed as it is."""
-    from qrec.output import Frozen, last_lines, merged
+    from qrec.output import Frozen, last_lines
+    from qrec.timeline import pieces
 
     if follow:
         blocks = door.follow(found, streams, lines)
     else:
         output = Frozen(door.output(found))
-        blocks = merged(output, streams) if lines is None else iter(last_lines(output, lines, streams))
-    (print_json_log if as_json else print_blocks)(blocks)
+        whole = ((stream, block) for _, stream, block in pieces(output, streams))
+        blocks = whole if lines is None else iter(last_lines(output, lines, streams))
+    (print_json_log if as_json else print_blocks)(blocks, follow)
 
 
-def print_blocks(blocks: Iterable[tuple[str, bytes]]) -> None:
-    """Bytes on stdout, as they come."""
+def print_blocks(blocks: Iterable[tuple[str, bytes]], follow: bool) -> None:
+    """Bytes on stdout, as they come if they are followed."""
     for _, block in blocks:
-        sys.stdout.buffer.write(block)
+        put_block(block, follow)
+
+
+def put_block(block: bytes, follow: bool) -> None:
+    """A block on stdout, at once if somebody waits for more."""
+    sys.stdout.buffer.write(block)
+    if follow:
         sys.stdout.buffer.flush()
 
 
-def print_json_log(blocks: Iterable[tuple[str, bytes]]) -> None:
+def print_json_log(blocks: Iterable[tuple[str, bytes]], follow: bool) -> None:
     """One JSON object a block: its stream and text."""
     from qrec.output import text
 
     for stream, block in blocks:
-        click.echo(json.dumps({"stream": stream, "text": text(block)}))
-        sys.stdout.flush()
+        put_block(json.dumps({"stream": stream, "text": text(block)}).encode() + b"\n", follow)
 
 
 def tell_nothing(door: Qrec, task: Task, streams: Sequence[str]) -> None:
@@ -204,9 +211,7 @@ def print_lines(told: Iterable[Piece], amidst: set[str], layout: Layout, follow:
     from qrec.timeline import laid_out
 
     for block in laid_out(told, layout.lead, layout.trail, amidst):
-        sys.stdout.buffer.write(block)
-        if follow:
-            sys.stdout.buffer.flush()
+        put_block(block, follow)
 
 
 def print_json_lines(told: Iterable[Piece], amidst: set[str], layout: Layout, follow: bool) -> None:
@@ -215,11 +220,12 @@ def print_json_lines(told: Iterable[Piece], amidst: set[str], layout: Layout, fo
     from qrec.task import timestamp
     from qrec.timeline import lines
 
+    last, stamp = -1.0, ""
     for at, stream, line in lines(told):
-        row = {"stream": stream, "at": timestamp(layout.began + at), "seconds": round(at, 3), "text": text(line)}
-        sys.stdout.buffer.write(json.dumps(row).encode() + b"\n")
-        if follow:
-            sys.stdout.buffer.flush()
+        if at != last:  # many lines come at once
+            last, stamp = at, timestamp(layout.began + at)
+        row = {"stream": stream, "at": stamp, "seconds": round(at, 3), "text": text(line)}
+        put_block(json.dumps(row).encode() + b"\n", follow)
 
 
 # Silences

@@ -71,7 +71,7 @@ def config_list(as_json: bool) -> None:
         return
     for setting in SETTINGS:
         click.echo(
-            f"{setting.name:<8}  {shown(values[setting.name]):<12}  {settings.source(setting.name):<12}  {setting.help}"
+            f"{setting.name:<9}  {shown(values[setting.name]):<12}  {settings.source(setting.name):<12}  {setting.help}"
         )
 
 

@@ -9,6 +9,7 @@ import click
 from qrec.cli import say
 from qrec.cli.verbs import front_door, tell, verb
 from qrec.cli.words import JSON, YES
+from qrec.errors import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -85,12 +86,14 @@ def collect(given: dict[str, Any], door: Qrec, limits: Limits, pack: bool) -> No
 
 def ask(given: dict[str, Any], steps: Sequence[Step]) -> None:
     """Let a person confirm, or refuse."""
-    if given["yes"] or not sys.stdin.isatty():
+    if given["yes"]:
         return
     from qrec.units import size
 
     freed = size(sum(step.freed for step in steps))
     what = " and ".join(sentence for name in ("output", "task") if (sentence := what_goes(steps, name)))
+    if not sys.stdin.isatty():
+        raise Refused(f"this would remove {what} (about {freed}); say -y where nobody can be asked")
     click.confirm(f"Remove {what} (about {freed})?", abort=True, err=True)
 
 
