@@ -282,7 +282,14 @@ class Qrec:
 
             gone = size(task.data[REMOVED])
             self.complaints.append(f"the output of attempt {task.attempt} of {task.uid} ({gone}) was removed by `gc`")
-        return self.covered(self.store.output(task))
+        return self.covered(self.raw(task))
+
+    def raw(self, task: Task) -> Output:
+        """What the task's executor has of its output."""
+        try:
+            return self.executor(task.executor).printed(task)
+        except QrecError:  # its plug-in is gone
+            return self.store.output(task)
 
     def covered(self, output: Output) -> Output:
         """An output as it may be shown."""
@@ -297,7 +304,8 @@ class Qrec:
         from qrec.published import published
 
         before = [attempt.attempt for attempt in self.store.attempts(task.uid)]
-        return published(task, self.output(task), [*before, self.store.get(task.uid).attempt])
+        printed = self.covered(self.store.output(task))
+        return published(task, printed, [*before, self.store.get(task.uid).attempt])
 
     def search(
         self,
@@ -326,7 +334,7 @@ class Qrec:
         tasks = self.store.candidates(long, query) if long else islice(self.store.newest_first(query), SHORT_SCAN)
         if deep:
             tasks = self.with_large(tasks, query)
-        found = ((task, matches(task, self.store.output(task), folded, deep)) for task in watch(tasks))
+        found = ((task, matches(task, self.raw(task), folded, deep)) for task in watch(tasks))
         told = ((task, self.tellable(matched, folded)) for task, matched in found)
         hits = (Hit(task=task, matches=matched) for task, matched in told if matched)
         return list(islice(hits, limit))[::-1]

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from qrec.compressed import Compressed
 
 STREAMS = ("stdout", "stderr")
-EXTRAS = ("series", "patch")  #: files that others write beside the output
+JOB = {"stdout": "job.stdout", "stderr": "job.stderr"}  #: what a job printed that another scheduler ran
+EXTRAS = ("series", "patch", "script")  #: files that others write beside the output
 MARKS = {"stdout": "o", "stderr": "e"}
 NAMES = {mark: name for name, mark in MARKS.items()}
 FOLD_LIMIT = 64 * 1024  #: bytes of stdout and stderr together that still move into the store
@@ -171,6 +172,8 @@ class Writer:
         except OSError as error:
             self.trouble = self.trouble or error
         for file in self.files.values():
+            if not os.fstat(file).st_nlink:
+                self.trouble = self.trouble or OSError(errno.ENOENT, "removed while the command ran")
             os.close(file)
         self.files.clear()
 
@@ -279,16 +282,21 @@ class Files:
 class InStore:
     """Reads the output of an attempt that the store keeps; the same verbs as `Files`."""
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: Kept, beside: Files | None = None) -> None:
         self.streams = kept.parts()
+        self.beside = beside  #: files of what came later and was too large
 
     def size(self, stream: str) -> int:
         """How many bytes the stream has."""
-        return len(self.streams[stream])
+        if stream in self.streams:
+            return len(self.streams[stream])
+        return self.beside.size(stream) if self.beside else 0
 
     def read(self, stream: str, start: int = 0, size: int | None = None) -> bytes:
         """Bytes of a stream from `start`; fewer than `size` at its end."""
-        return self.streams[stream][start : None if size is None else start + size]
+        if stream in self.streams or self.beside is None:
+            return self.streams.get(stream, b"")[start : None if size is None else start + size]
+        return self.beside.read(stream, start, size)
 
     def timing(self) -> bytes:
         """The index as it was written."""
@@ -296,7 +304,31 @@ class InStore:
 
     def extras(self) -> dict[str, bytes]:
         """What else was recorded, by name."""
-        return {name: content for name, content in self.streams.items() if name not in (*STREAMS, "timing")}
+        streams = (*STREAMS, "timing", *JOB.values())
+        return {name: content for name, content in self.streams.items() if name not in streams}
+
+
+class OfJob:
+    """The output of a job that another scheduler ran, in the place of what its submission printed."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+
+    def size(self, stream: str) -> int:
+        """How many bytes the stream has."""
+        return self.output.size(JOB[stream])
+
+    def read(self, stream: str, start: int = 0, size: int | None = None) -> bytes:
+        """Bytes of a stream from `start`; fewer than `size` at its end."""
+        return self.output.read(JOB[stream], start, size)
+
+    def timing(self) -> bytes:
+        """Nobody saw when it came."""
+        return b""
+
+    def extras(self) -> dict[str, bytes]:
+        """What else was recorded, by name."""
+        return self.output.extras()
 
 
 class Frozen:
@@ -328,7 +360,7 @@ class Frozen:
 if TYPE_CHECKING:
     from qrec.shown import Masked
 
-    Output = Files | InStore | Frozen | Masked
+    Output = Files | InStore | Frozen | Masked | OfJob
 
 
 def file_size(path: str) -> int:

@@ -137,9 +137,10 @@ def spawn(
 
     `streams` says which of our descriptors it gets as its 0, 1 or 2; None closes one; those not named are inherited.
     `mask` is its signal mask; `session` the path of a terminal that rules its own session, and is its 0, 1 and 2.
-    The signals that Python ignores at its start are restored.
+    The signals that Python ignores at its start are restored; SIGCHLD, too.
     Raises CommandNotFound, NotExecutable, or CouldNotStart.
     """
+    hear_of_children()
     env = dict(os.environ if env is None else env)
     if cwd is not None:
         argv, env["PWD"] = in_folder(argv, cwd), cwd
@@ -169,6 +170,18 @@ def spawn(
         if not argv[0]:
             raise CommandNotFound("'': command not found") from None
         raise CouldNotStart(f"{argv[0]!r}: a NUL character cannot be part of a command") from None
+
+
+def hear_of_children() -> None:
+    """Let children be waited for: as long as SIGCHLD is ignored the kernel keeps no word of how they ended.
+
+    Raises CouldNotStart in a thread of a program that ignores it.
+    """
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        try:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        except ValueError:
+            raise CouldNotStart("this program ignores SIGCHLD, so nobody would learn how the command ended") from None
 
 
 def in_folder(argv: Sequence[str], folder: str) -> list[str]:
@@ -415,12 +428,20 @@ class Channels:
 
     alarm: Alarm | None = None  #: rings when `attend` is to be called
     job_control = False  #: whether we stop when the command has stopped, and not before
+    trouble: OSError | None = None  #: why its output is not recorded
 
     def __init__(self, show: bool, closed: Iterable[int]) -> None:
         self.closed = set(closed)
-        self.taps: list[Tap] = [
-            self.tap(name, number if show else None) for number, name in RECORDED.items() if number not in self.closed
-        ]
+        self.taps: list[Tap] = []
+        try:
+            for number, name in RECORDED.items():
+                if number not in self.closed:
+                    self.taps.append(self.tap(name, number if show else None))
+        except OSError:
+            for tap in self.taps:
+                tap.close_inlet()
+                tap.close()
+            raise
 
     def tap(self, name: str, target: int | None) -> Tap:
         """The connection of one stream."""
@@ -452,6 +473,15 @@ class Channels:
 
     def close(self) -> None:
         """The child has ended, and its streams have."""
+
+
+class Unrecorded(Channels):
+    """A child that has our own streams, since there was nothing to connect it by."""
+
+    def __init__(self, closed: Iterable[int], trouble: OSError) -> None:
+        self.closed = set(closed)
+        self.taps = []
+        self.trouble = trouble
 
 
 class Alarm:
@@ -595,8 +625,10 @@ def exit_descriptor(pid: int) -> int:
     outlet, inlet = os.pipe()
 
     def wait() -> None:
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        os.close(inlet)
+        try:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        finally:
+            os.close(inlet)
 
     start_new_thread(wait, ())
     return outlet
@@ -647,6 +679,7 @@ class Watch:
         self.over = False
         self.child: int | None = None
         self.drained = allocate_lock()
+        self.alone = False  #: whether there is no thread to look after the child
 
     def __enter__(self) -> Watch:
         self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, self.signals | self.stops))
@@ -663,7 +696,17 @@ class Watch:
         """Begin to look after the child."""
         self.child = pid
         if self.signals or self.limit is not None:
-            start_new_thread(self.look_after, (None if self.limit is None else time.monotonic() + self.limit,))
+            deadline = None if self.limit is None else time.monotonic() + self.limit
+            try:
+                start_new_thread(self.look_after, (deadline,))
+            except RuntimeError:  # no memory, or no more threads are allowed
+                self.leave_alone()
+
+    def leave_alone(self) -> None:
+        """Do without the thread: signals do to us what they do to anybody."""
+        self.alone = True
+        self.signals, self.stops = set(), frozenset()
+        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
     def release(self) -> None:
         """The child has ended: its pid may be somebody else's from now on.
@@ -742,6 +785,7 @@ def die_of(number: int) -> None:
 #: - `started` is created exclusively before anything else: whoever creates it runs the command, nobody runs it twice.
 #: - Signals to the group must not end the shim before it has written the code; `trap :` and not `trap ''`, since an
 #:   ignored signal would be inherited by the command.
+#: - It exits with the command's code, for the time when the folder has gone or the disk is full.
 #: - `process` and `ended` are whole once they end in a newline: one write each, so no `mv` has to be forked.
 SHIM = """\
 folder=$1 pwd=$2 umask=$3; shift 3
@@ -752,10 +796,12 @@ trap : HUP INT QUIT TERM USR1 USR2
     read -r pid _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ ticks _ </proc/self/stat
     echo "$pid $ticks" >"$folder/process"
     umask "$umask"
-    cd -- "$pwd" || exit 125
+    [ -z "$pwd" ] || cd -- "$pwd" || exit 125
     exec "$@"
 ) </dev/null >"$folder/stdout" 2>"$folder/stderr"
-echo "$?" >"$folder/ended"
+code=$?
+echo "$code" >"$folder/ended"
+exit "$code"
 """
 
 
@@ -763,9 +809,10 @@ def spawn_unattended(argv: Sequence[str], folder: str, cwd: str, env: Mapping[st
     """Start a command under the shim in a process group of its own; return the shim's pid.
 
     The command writes `stdout` and `stderr` in the attempt's folder, its return code comes to `ended`, and its pid and
-    start ticks to `process`.
+    start ticks to `process`.  Without a `cwd` it stays where we are.
     """
-    must_exist(cwd)
+    if cwd:
+        must_exist(cwd)
     words = ["/bin/sh", "-c", SHIM, "qrec-shim", folder, cwd, own_umask(), *argv]
     null = os.open(os.devnull, os.O_RDWR)
     try:
@@ -802,8 +849,19 @@ def shim_ended(folder: str) -> Ended | None:
     if not line:
         return None
     code = int(line)
-    death = code - 128 if 128 < code < 128 + signal.NSIG else None
-    return Ended(returncode=code, signal=death, at=os.stat(os.path.join(folder, "ended")).st_mtime)
+    return Ended(returncode=code, signal=death_told_by(code), at=os.stat(os.path.join(folder, "ended")).st_mtime)
+
+
+def death_told_by(code: int) -> int | None:
+    """The signal that a shell tells of by a code, if it is that."""
+    return code - 128 if 128 < code < 128 + signal.NSIG else None
+
+
+def shim_unheard(folder: str) -> bool:
+    """Whether a shim that has ended could not write the code: its folder was removed, or the disk was full."""
+    return not os.path.exists(os.path.join(folder, "started")) or (
+        os.path.exists(os.path.join(folder, "ended")) and not shim_line(folder, "ended")
+    )
 
 
 def shim_line(folder: str, name: str) -> str:

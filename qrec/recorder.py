@@ -18,9 +18,11 @@ from qrec.process import (
     Identity,
     Pump,
     Tap,
+    Unrecorded,
     Watch,
     boot_id,
     closed_descriptors,
+    death_told_by,
     end_family,
     exit_descriptor,
     pid_namespace,
@@ -28,6 +30,7 @@ from qrec.process import (
     shim_ended,
     shim_process,
     shim_process_soon,
+    shim_unheard,
     spawn_unattended,
     start_ticks,
 )
@@ -35,13 +38,16 @@ from qrec.task import Record, Status, Task, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeVar
 
     from qrec.facts import Changes
     from qrec.process import Sink
     from qrec.redact import Redactor
     from qrec.stores.base import Store
     from qrec.usage import Meter
+
+    T = TypeVar("T")
 
 TIMED_OUT = 124  #: the code that timeout(1) has taught scripts
 AT_START = 0.3  #: seconds the store may keep a command's start waiting
@@ -96,8 +102,10 @@ class Recorder:
             except CouldNotStart as error:
                 return recording.never_began(error, channels.taps)
             watch.guard(pid)
+            pump = Pump(pid, channels.taps, recording.sink)  # while there are descriptors left for it
             recording.began(pid)
-            ended = recording.pump(pid, channels)
+            recording.complain_of(watch, channels)
+            ended = recording.pump(pump, channels)
             watch.release()
             return recording.close(ended, watch.received, terms.timeout if watch.timed_out else None)
 
@@ -217,12 +225,29 @@ class Recording:
         self.oom_kills = oom_kills()
         self.shim: int | None = None  #: the pid of the shim, if the command runs under one
         self.meter: Meter | None = None
+        self.measured = True  #: whether its usage can be looked at
+        self.place: tuple[int, int] | None = None  #: which file or folder the store was when it was told
         self.changes: Changes | None = None
 
     def complain(self, error: Exception | str) -> None:
         """Tell the user, once: the first trouble explains the ones that follow."""
         if not self.recorder.complaints:
             self.recorder.complaints.append(str(error))
+
+    def complain_of(self, watch: Watch, channels: Channels) -> None:
+        """Tell the user what does not work as it should."""
+        if channels.trouble is not None:
+            self.complain(f"output not recorded: {channels.trouble.strerror}")
+        if watch.alone:
+            self.complain("no thread could be started: signals are not passed on, and there is no time limit")
+
+    def tried(self, do: Callable[[], T], what: str) -> T | None:
+        """Do what the command must not suffer from; None if it fails, for whatever reason."""
+        try:
+            return do()
+        except Exception as error:
+            self.complain(f"{what} not recorded: {error}")
+            return None
 
     def announce(self) -> None:
         """Leave the intention where it survives us, before the command starts."""
@@ -241,7 +266,7 @@ class Recording:
         """Note that the command runs, and what surrounds it; `own` is its pid, if `pid` is that of its shim."""
         self.started = time.monotonic()
         process = {**self.task.data["process"], "command": [pid, start_ticks(pid) or 0]}
-        facts = self.gather()
+        facts = self.tried(self.gather, "surroundings") or {}
         self.task = self.task.copy(pid=own or pid, facts=facts, data={**self.task.data, "process": process})
         self.tell(AT_START)
 
@@ -275,7 +300,7 @@ class Recording:
             self.hopeless = True
             self.complain(f"not recorded yet: {error}")
             return False
-        self.told = True
+        self.told, self.place = True, standing(self.store.location)
         spool.drop(self.home, self.task)
         return False
 
@@ -293,25 +318,26 @@ class Recording:
                 end_family(shim, self.recorder.grace)
         used, ended = reap(shim), shim_ended(self.folder)
         self.writer.observe()
+        if ended is None and used.signal is None and self.task.pid != shim and shim_unheard(self.folder):
+            ended = used.copy(signal=death_told_by(used.returncode))
         if ended is None:  # it was killed; what it ran may go on
             return self.task
         return self.close(ended.copy(cpu=used.cpu, memory=used.memory), limit=over)
 
-    def pump(self, pid: int, channels: Channels) -> Ended:
+    def pump(self, pump: Pump, channels: Channels) -> Ended:
         """Record until the command has ended.
 
         An interrupt of a program that uses us as a library ends the command first.
         """
-        pump = Pump(pid, channels.taps, self.sink)
         channels.serve(pump)
         try:
-            ended = pump.run(lambda: min(channels.tick(), self.tell_later(), self.measure(pid)))
+            ended = pump.run(lambda: min(channels.tick(), self.tell_later(), self.measure(pump.pid)))
             for tap in channels.taps:
                 if tap.trouble is not None:
                     self.complain(f"{tap.name} could not be passed on: {tap.trouble.strerror}")
             return ended
         except KeyboardInterrupt:
-            end_family(pid, self.recorder.grace, signal.SIGINT)
+            end_family(pump.pid, self.recorder.grace, signal.SIGINT)
             self.close(pump.run(), [signal.SIGINT, signal.SIGKILL])
             raise
         finally:
@@ -323,10 +349,16 @@ class Recording:
 
     def measure(self, pid: int) -> float:
         """Look at what the command uses, once it runs long enough to be worth it; return the seconds until then."""
-        passed = time.monotonic() - self.started
+        left = self.started + WORTHWHILE - time.monotonic()
+        if left > 0 or not self.measured:
+            return left if self.measured else float("inf")
+        wait = self.tried(lambda: self.measure_now(pid), "usage")
+        self.measured = wait is not None
+        return float("inf") if wait is None else wait
+
+    def measure_now(self, pid: int) -> float:
+        """Look, and return the seconds until the next look."""
         if self.meter is None:
-            if passed < WORTHWHILE:
-                return WORTHWHILE - passed
             from qrec.usage import Meter
 
             self.meter = Meter(pid, os.path.join(self.folder, "series"), self.started)
@@ -369,6 +401,10 @@ class Recording:
     def store_end(self, before: Task, status: Status, fields: dict[str, Any]) -> None:
         """Give the end to the store; who cancelled, or closed the attempt before us, is learned there."""
         self.store.patience = AT_END
+        if self.told and self.place != standing(self.store.location):
+            self.complain(f"{self.store.location} was removed or replaced while the command ran")
+            self.store.close()  # SQLite would go on writing to what nobody can open any more
+            self.known = False
         if not self.known:
             added = self.store.add(before)
             self.task = self.task.copy(number=added.number, turn=added.turn)
@@ -442,11 +478,28 @@ def oom_kills() -> int:
 def connect(terms: Terms) -> Channels:
     """How the streams of a command are to be connected."""
     closed = closed_descriptors()
+    try:
+        return recorded_channels(terms, closed)
+    except OSError as error:
+        return Unrecorded(closed, error)
+
+
+def recorded_channels(terms: Terms, closed: set[int]) -> Channels:
+    """The same.  Raises OSError if there are no more descriptors, or no more terminals, to be had."""
     if terms.one_stream or terms.pty or (terms.pty is None and terms.take_signals and any(map(os.isatty, RECORDED))):
         from qrec.terminal import OneTerminal, Terminals
 
         return OneTerminal(terms.show, closed) if terms.one_stream else Terminals(terms.show, closed, bool(terms.pty))
     return Channels(terms.show, closed)
+
+
+def standing(location: str) -> tuple[int, int] | None:
+    """Which file or folder is there; None if there is none."""
+    try:
+        found = os.stat(location)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def elsewhere(folder: str) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from qrec.output import STREAMS, text
+from qrec.output import JOB, STREAMS, text
 from qrec.task import Record, Task
 
 TYPE_CHECKING = False
@@ -121,10 +121,14 @@ def folded_block(block: bytes) -> str:
 def places(task: Task, output: Output, deep: bool = False) -> list[Text | Deep]:
     """Everything of a task that is searched."""
     spoken = {"command": task.command, "message": task.message, "tags": "\n".join(task.tags)}
-    large = [stream for stream in STREAMS if deep and output.size(stream) > 2 * ENDS]
+    sizes = {stream: output.size(stream) for stream in (*STREAMS, *JOB.values())}
     return [
         *(Text(where, body) for where, body in spoken.items()),
-        *(Deep(stream, output) if stream in large else Text(stream, searched(output, stream)) for stream in STREAMS),
+        *(
+            Deep(stream, output) if deep and size > 2 * ENDS else Text(stream, searched(output, stream))
+            for stream, size in sizes.items()
+            if size
+        ),
     ]
 
 
@@ -160,7 +164,7 @@ def matches(task: Task, output: Output, words: Sequence[str], deep: bool = False
 
 def in_order(lines: Iterable[Iterable[Match]]) -> list[Match]:
     """Matches by place and line; the lines of an end that nobody counted come last."""
-    order = ("command", "message", "tags", *STREAMS)
+    order = ("command", "message", "tags", *STREAMS, *JOB.values())
     every = [match for some in lines for match in some]
     return sorted(every, key=lambda match: (order.index(match.where), match.line or float("inf")))
 

@@ -113,13 +113,16 @@ class Screen:
 
     def write(self, text: str) -> None:
         """Write text in this row, over what stands there."""
-        row, end = self.rows[self.row], self.column + len(text)
-        if self.column == len(row):
-            self.rows[self.row] = row + text
-        else:  # blanks written over something wipe it out
-            self.rows[self.row] = (row.ljust(self.column)[: self.column] + text + row[end:]).rstrip(" ")
-        self.column = end
-        if end > LONGEST:
+        row, column = self.rows[self.row], self.column
+        if column < len(row):  # blanks written over something wipe it out
+            row = row.rstrip(" ")
+            over = text[: max(0, len(row) - column)]
+            row = (row[:column] + over + row[column + len(over) :]).rstrip(" ") if over else row
+            text, column = text[len(over) :], column + len(over)
+        ink = text if column == len(row) else text.lstrip(" ")
+        self.column = column + len(text)
+        self.rows[self.row] = row.ljust(self.column - len(ink)) + ink if ink else row
+        if self.column > LONGEST:
             self.bound()
 
     def bound(self) -> None:
@@ -131,6 +134,7 @@ class Screen:
             self.rows, self.row, self.column = [""], 0, 0
             if self.aside is None:
                 self.done[-1] = self.done[-1].removesuffix("\n")
+        self.column = min(self.column, LONGEST)
 
     def obey(self, match: re.Match[str]) -> None:
         """Do what a control character or sequence says, if it says where or what to erase."""

@@ -257,12 +257,17 @@ class Tmux:
         """Wait until that is to be seen and nothing changes any more; return what is to be seen then."""
         deadline = time.monotonic() + PATIENCE
         last, since = "", time.monotonic()
-        while not (wanted in plain(last) and time.monotonic() - since > self.quiet):
+        while not (has(plain(last), wanted) and time.monotonic() - since > self.quiet):
             assert time.monotonic() < deadline, f"waited for {wanted!r}, seen:\n{plain(last)}"
             time.sleep(0.03)
             if (now := self.screen()) != last:
                 last, since = now, time.monotonic()
         return last
+
+
+def has(shown: str, wanted: str) -> bool:
+    """Whether that is to be seen; a prompt, "@", only as the last line."""
+    return shown.rstrip().endswith("\n@") if wanted == "@" else wanted in shown
 
 
 def plain(screen: str) -> str:

@@ -266,8 +266,7 @@ def test_exports_of_a_task_that_printed_nothing(door):
     ("facts", "size"),
     [
         ({"columns": 100, "lines": 30}, (100, 30)),
-        ({"size": [99, 33]}, (99, 33)),
-        ({"size": 5, "columns": "80"}, (80, 24)),
+        ({"columns": "80", "lines": [24]}, (80, 24)),
         ({"columns": 0, "lines": -1}, (80, 24)),
         ({"columns": 10**9, "lines": 24}, (80, 24)),
         ({"columns": 80}, (80, 24)),
@@ -283,7 +282,7 @@ WORDS = st.text(max_size=8) | st.binary(max_size=8).map(lambda raw: os.fsdecode(
 
 @given(
     st.lists(st.tuples(st.integers(0, 9), st.sampled_from(STREAMS), st.binary(min_size=1, max_size=5)), max_size=8),
-    st.lists(WORDS, max_size=3), WORDS, st.dictionaries(st.sampled_from(["environment", "size", "columns"]), WORDS),
+    st.lists(WORDS, max_size=3), WORDS, st.dictionaries(st.sampled_from(["environment", "lines", "columns"]), WORDS),
 )  # fmt: skip
 def test_whatever_was_printed_is_a_valid_asciicast(blocks, argv, message, facts):
     task = Task(

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(240)
 
 LINES = "".join(f"line {number}\n" for number in range(1, 201))
 
-#: What is done, and what is to be seen then.
+#: What is done, and what is to be seen then: something that is not in the typed line itself; "@" is a new prompt.
 Step = tuple[str, str]
 
 
@@ -66,6 +66,7 @@ AT_PROMPT = "run echo code $?", "code 0"
 
 
 def test_vim(watch):
+    """The shell of `:!` prints where vim does at that moment: stdout might overtake that, see the manual."""
     watch(
         ("run q vim lines", "line 23"),
         ("type Onew text", "new text"),
@@ -74,7 +75,7 @@ def test_vim(watch):
         ("press C-z", "topped"),
         ("run fg", "line 28"),
         ("type G", "line 200"),
-        ("run :!echo from the shell", "Press ENTER"),
+        ("run :!echo from the shell >&2", "Press ENTER"),
         ("press Enter", "line 200"),
         ("run :wq", "@"),
         ("run head -1 lines", "new text"),
@@ -127,12 +128,12 @@ def test_nano(watch):
 
 def test_dialog(watch):
     watch(
-        ("run q dialog --inputbox Question 10 40 2>answer", "Question"),
+        ("run q dialog --inputbox Question 10 40 2>answer", "<  OK  >"),
         ("type words", "words"),
         ("press Tab", "words"),
         ("press BTab Enter", "@"),
         ("run echo; cat answer", "words"),
-        ("run clear; q dialog --msgbox Message 10 40", "Message"),
+        ("run clear; q dialog --msgbox Message 10 40", "<  OK  >"),
         ("press Enter", "@"),
         ("run stty -a | grep -o 'icanon.*echo '", "icanon"),
     )
@@ -155,8 +156,8 @@ def test_a_prompt_of_python(watch):
 def test_tmux_within(watch):
     """A program that draws on whichever stream is its terminal, with a session of its own behind it."""
     watch(
-        ("run q tmux -L within -f native/tmux.conf new-session 'PS1=% exec sh'", "%"),
-        ("run echo inside", "inside"),
+        ("run q tmux -L within -f native/tmux.conf new-session 'PS1=in\"\"side: exec sh'", "inside:"),
+        ("run echo within", "\nwithin"),
         ("run exit", "[exited]"),
         AT_PROMPT,
     )

@@ -136,7 +136,7 @@ def present(given: dict[str, Any], result: Any) -> None:
     elif given["json"]:
         put_json(text_lines(result) if hasattr(result, "__next__") else result)
     elif hasattr(result, "__next__"):
-        print_blocks(("", block) for block in result)
+        print_blocks((("", block) for block in result), follow=True)
     elif isinstance(result, dict):
         for key, value in result.items():
             put(f"{key:<10}  {'' if value is None else value}")

@@ -85,6 +85,10 @@ class Executor:
         """
         raise NotImplementedError
 
+    def printed(self, task: Task) -> Output:
+        """What is shown as the task's output: what it printed here, if it does not go on elsewhere."""
+        return self.store.output(task)
+
     def refresh(self, tasks: Sequence[Task]) -> Mapping[str, Task]:
         """Learn how these unfinished tasks stand, record what changed, and return the changed ones by uid.
 

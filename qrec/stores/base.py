@@ -286,7 +286,7 @@ class Store(abc.ABC):
         kept = self.kept(task.uid, task.attempt)
         if kept is None and not os.path.isdir(folder):
             kept = self.kept(task.uid, task.attempt)
-        output = Files(folder) if kept is None else InStore(kept)
+        output = Files(folder) if kept is None else InStore(kept, Files(folder))
         return InStore(Kept(extras=output.extras())) if REMOVED in task.data else output
 
     def find(self, query: Query | None = None, limit: int | None = None) -> list[Task]:
