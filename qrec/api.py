@@ -17,7 +17,7 @@ from qrec.errors import (
     StoreUnwritable,
     WrongUsage,
 )
-from qrec.output import STREAMS, Frozen, attempt_folder, last_lines, merged, remove_folder
+from qrec.output import BLOCK, STREAMS, Frozen, attempt_folder, last_lines, merged, remove_folder
 from qrec.recorder import Recorder, Terms
 from qrec.registry import EXECUTORS, Registry
 from qrec.stores.base import REMOVED, Query
@@ -25,7 +25,7 @@ from qrec.task import Status, Task, new_uid, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from qrec.compare import Comparison
@@ -386,13 +386,18 @@ class Qrec:
         """
         begun = Frozen(self.output(task))
         yield from merged(begun, streams) if lines is None else last_lines(begun, lines, streams)
-        seen = dict(begun.sizes)
+        yield from self.coming(task, streams, begun.sizes)
+
+    def coming(self, task: Task, streams: Sequence[str], sizes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+        """What the task prints in these streams after the first so many bytes of each, until it has ended."""
+        seen = dict(sizes)
         while True:
-            now = self.recorder.settle(self.store.get(task.uid))
+            self.refresh_tasks([self.store.get(task.uid)])
+            now = self.store.get(task.uid)
             over = now.status.is_final or now.attempt != task.attempt
             output = self.output(task)
             for stream in streams:
-                while block := output.read(stream, seen[stream], 1 << 20):
+                while block := output.read(stream, seen[stream], BLOCK):
                     seen[stream] += len(block)
                     yield stream, block
             if over:

@@ -436,14 +436,31 @@ def lines_from_the_end(index: bytes) -> Iterator[tuple[int, str, int]]:
         end = start - 1  # the newline before
 
 
+class Ahead:
+    """Reads an output in large blocks where it is asked for one small block after the other."""
+
+    def __init__(self, output: Output) -> None:
+        self.output = output
+        self.starts = dict.fromkeys(STREAMS, 0)
+        self.blocks = dict.fromkeys(STREAMS, b"")
+
+    def read(self, stream: str, start: int, size: int) -> bytes:
+        """Bytes of a stream from `start`."""
+        offset = start - self.starts[stream]
+        if offset < 0 or offset + size > len(self.blocks[stream]):
+            self.starts[stream], self.blocks[stream] = start, self.output.read(stream, start, max(size, BLOCK))
+            offset = 0
+        return self.blocks[stream][offset : offset + size]
+
+
 def merged(output: Output, streams: Sequence[str] = STREAMS) -> Iterator[tuple[str, bytes]]:
     """The bytes of the chosen streams in the order in which they came, in blocks of bounded size."""
-    where = dict.fromkeys(STREAMS, 0)
+    ahead, where = Ahead(output), dict.fromkeys(STREAMS, 0)
     for _, stream, size in sequence(output):
         start = where[stream]
         where[stream] += size
         if stream in streams:
-            yield from ((stream, output.read(stream, *span)) for span in spans(start, size))
+            yield from ((stream, ahead.read(stream, *span)) for span in spans(start, size))
 
 
 def spans(start: int, size: int) -> Iterator[tuple[int, int]]:

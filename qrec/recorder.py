@@ -9,7 +9,7 @@ import time
 
 from qrec import spool
 from qrec.errors import CouldNotStart, DuplicateTask, NoSuchTask, StaleTask, StoreBusy
-from qrec.output import Files, Writer, attempt_folder, fold, make_private, remove_folder
+from qrec.output import Files, Writer, attempt_folder, fold, listed, make_private, remove_folder
 from qrec.process import (
     GRACE,
     RECORDED,
@@ -100,6 +100,7 @@ class Recorder:
             try:
                 pid = channels.start(words, elsewhere(task.pwd), watch.mask)
             except CouldNotStart as error:
+                channels.close()
                 return recording.never_began(error, channels.taps)
             watch.guard(pid)
             pump = Pump(pid, channels.taps, recording.sink)  # while there are descriptors left for it
@@ -159,6 +160,9 @@ class Recorder:
             return task
         if ended is None and (pair := shim_process(folder)) and start_ticks(pair[0]) == pair[1]:
             return task  # the shim was killed but its command goes on
+        if ended is None and "command" not in process and shim_runs(folder):
+            return task  # its observer was killed before it could tell of it
+        ended = ended or shim_ended(folder)  # it may have ended while we looked
         fields = ended_fields(task, ended) if ended else lost_fields(task)
         fields["usage"] = {**figures_of(folder), **fields.get("usage", {})}
         return self.finish(task, fields.pop("status"), fields)
@@ -186,6 +190,34 @@ class Recorder:
             if left is not None:
                 self.take(left)
                 spool.drop(self.home, left)
+        self.end_removals()
+
+    def begin_removal(self, task: Task) -> None:
+        """Tell that we are about to remove a task, if it has files, which might be left alone."""
+        if any(map(os.path.isdir, self.folders_of(task))):
+            spool.put_removal(self.home, task.copy(data=self.claim()), self.store.place)
+
+    def end_removal(self, task: Task) -> None:
+        """Remove the files of a task that the store has forgotten."""
+        for folder in self.folders_of(task):
+            remove_folder(folder)
+        spool.drop_removal(self.home, task)
+
+    def end_removals(self) -> None:
+        """End the removals of those who were killed on the way; a task that the store still has is kept whole."""
+        for task in spool.removals(self.home, self.store.place):
+            if runs(task, "recorder") is not False:
+                continue
+            try:
+                self.store.get(task.uid)
+            except NoSuchTask:
+                self.end_removal(task)
+            else:
+                spool.drop_removal(self.home, task)
+
+    def folders_of(self, task: Task) -> list[str]:
+        """Where the output of a task's attempts lies, if it is in files."""
+        return [attempt_folder(self.home, task.uid, attempt) for attempt in range(1, task.attempt + 1)]
 
     def take(self, task: Task) -> None:
         """Give the store one attempt's record, whatever it has of it by now."""
@@ -193,17 +225,18 @@ class Recorder:
             known = self.store.get(task.uid)
         except NoSuchTask:
             known = self.add_late(task)
+        if task.turn and not known.turn:
+            known = self.store.change(task.uid, turn=task.turn)  # what it was added without
         if known.attempt == task.attempt and not known.status.is_final and task.status.is_final:
             self.finish(known, task.status, end_of(task))
 
     def add_late(self, task: Task) -> Task:
-        """Add a task as it was before its end, with the turn it had then: it must not pass for the newest."""
+        """Add a task as it was before its end, without its turn: it must not pass for the newest."""
         begun = task.copy(status=Status.RUNNING, ended=None, turn=0)
         try:
-            self.store.add(begun)
+            return self.store.add(begun)
         except DuplicateTask:
-            pass  # another call was quicker
-        return self.store.change(task.uid, turn=task.turn)
+            return self.store.get(task.uid)  # another call was quicker
 
 
 class Recording:
@@ -518,6 +551,21 @@ def runs(task: Task, who: str) -> bool | None:
     pid, ticks = process[who]
     known_by = {"host": task.host, "boot": process["boot"], "namespace": process["namespace"]}
     return Identity(**known_by, pid=pid, ticks=ticks).alive()
+
+
+def shim_runs(folder: str) -> bool:
+    """Whether there is a shim for an attempt's folder, even if it has written nothing yet."""
+    words = b"\0qrec-shim\0" + os.fsencode(folder) + b"\0"
+    return any(words in command_line(name) for name in listed("/proc") if name.isdecimal())
+
+
+def command_line(pid: str) -> bytes:
+    """The words of a process, each with a NUL behind it; nothing if it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
 def ended_fields(

@@ -2,6 +2,9 @@
 
 Every attempt writes its record here before its command starts and takes it away once the store has it.  So a
 command never waits for a store that is locked, full or broken, and the next qrec call takes in what was left.
+
+`<home>/incoming/<uid>.cleared` tells that somebody is removing a task with its files; if they are killed on the way,
+the next qrec call ends it.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import json
 import os
 
 from qrec.config import replace_file
-from qrec.output import make_private
+from qrec.output import listed, make_private
 from qrec.task import Task
 
 TYPE_CHECKING = False
@@ -25,7 +28,11 @@ def spool_path(home: str, uid: str, attempt: int) -> str:
 
 def put(home: str, task: Task, store: str) -> None:
     """Leave a record for whoever opens that store next.  Raises OSError."""
-    path = spool_path(home, task.uid, task.attempt)
+    write(spool_path(home, task.uid, task.attempt), task, store)
+
+
+def write(path: str, task: Task, store: str) -> None:
+    """Write a task and its store to a file.  Raises OSError."""
     content = json.dumps({**task.plain(), "store": store}).encode()
     try:
         replace_file(path, content)
@@ -44,13 +51,43 @@ def drop(home: str, task: Task) -> None:
 
 def waiting(home: str, store: str) -> Iterator[Task]:
     """The records that wait for that store, oldest first."""
+    yield from sorted(left(home, store, ".json"), key=lambda task: task.created)
+
+
+def left(home: str, store: str, ending: str) -> list[Task]:
+    """The tasks for that store in the files whose names end so."""
     folder = os.path.join(home, "incoming")
+    paths = [os.path.join(folder, name) for name in listed(folder) if name.endswith(ending)]
+    return [task for path in paths if (task := read(path, store)) is not None]
+
+
+# Removal
+
+
+def removal_path(home: str, uid: str) -> str:
+    """What tells that a task is being removed."""
+    return os.path.join(home, "incoming", f"{uid}.cleared")
+
+
+def put_removal(home: str, task: Task, store: str) -> None:
+    """Tell that whoever is named as the task's recorder is removing it."""
     try:
-        names = [name for name in os.listdir(folder) if name.endswith(".json")]
+        write(removal_path(home, task.uid), task, store)
     except OSError:
-        return
-    tasks = [task for name in names if (task := read(os.path.join(folder, name), store)) is not None]
-    yield from sorted(tasks, key=lambda task: task.created)
+        pass  # a full disk must keep nobody from making room; `qrec doctor` finds what a killed call leaves
+
+
+def drop_removal(home: str, task: Task) -> None:
+    """The task is gone with its files, or was not touched."""
+    try:
+        os.unlink(removal_path(home, task.uid))
+    except OSError:
+        pass  # nothing was told
+
+
+def removals(home: str, store: str) -> list[Task]:
+    """The tasks that somebody is removing, or was."""
+    return left(home, store, ".cleared")
 
 
 def read(path: str, store: str) -> Task | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from qrec.output import BLOCK, STREAMS, last_spans, sequence, spans
+from qrec.output import BLOCK, STREAMS, Ahead, last_spans, sequence, spans
 from qrec.task import Record
 
 TYPE_CHECKING = False
@@ -19,23 +19,6 @@ if TYPE_CHECKING:
     Piece = tuple[float, str, bytes]
 
 QUOTED = 2048  #: bytes that are looked at for a line before or after a silence
-
-
-class Ahead:
-    """Reads an output in large blocks where it is asked for one small block after the other."""
-
-    def __init__(self, output: Output) -> None:
-        self.output = output
-        self.starts = dict.fromkeys(STREAMS, 0)
-        self.blocks = dict.fromkeys(STREAMS, b"")
-
-    def read(self, stream: str, start: int, size: int) -> bytes:
-        """Bytes of a stream from `start`."""
-        offset = start - self.starts[stream]
-        if offset < 0 or offset + size > len(self.blocks[stream]):
-            self.starts[stream], self.blocks[stream] = start, self.output.read(stream, start, max(size, BLOCK))
-            offset = 0
-        return self.blocks[stream][offset : offset + size]
 
 
 def pieces(output: Output, streams: Sequence[str] = STREAMS) -> Iterator[Piece]:

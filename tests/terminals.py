@@ -266,8 +266,8 @@ class Tmux:
 
 
 def has(shown: str, wanted: str) -> bool:
-    """Whether that is to be seen; a prompt, "@", only as the last line."""
-    return shown.rstrip().endswith("\n@") if wanted == "@" else wanted in shown
+    """Whether that is to be seen; a prompt, "@", only with nothing behind it."""
+    return "@" in map(str.rstrip, shown.splitlines()) if wanted == "@" else wanted in shown
 
 
 def plain(screen: str) -> str:

@@ -187,23 +187,11 @@ def timed(
     return chain(told, coming(door, task, streams, dict(begun.sizes)) if follow else ()), amidst
 
 
-def coming(door: Qrec, task: Task, streams: Sequence[str], seen: dict[str, int]) -> Iterator[Piece]:
+def coming(door: Qrec, task: Task, streams: Sequence[str], sizes: dict[str, int]) -> Iterator[Piece]:
     """What the task prints from now on, with the time at which we saw it; ends when the task has ended."""
-    from qrec.api import FOLLOWED
-    from qrec.output import BLOCK
-
     start = began(task)
-    while True:
-        now = door.recorder.settle(door.store.get(task.uid))
-        over = now.status.is_final or now.attempt != task.attempt
-        output = door.output(task)
-        for stream in streams:
-            while block := output.read(stream, seen[stream], BLOCK):
-                seen[stream] += len(block)
-                yield max(0.0, time.time() - start), stream, block
-        if over:
-            return
-        time.sleep(FOLLOWED)
+    for stream, block in door.coming(task, streams, sizes):
+        yield max(0.0, time.time() - start), stream, block
 
 
 def print_lines(told: Iterable[Piece], amidst: set[str], layout: Layout, follow: bool) -> None:
