@@ -2,7 +2,7 @@
 
 python := .venv/bin/python
 
-.PHONY: help demo test bench lint unit format test-all-pythons clean ready
+.PHONY: help demo test bench faults lint unit format test-all-pythons clean ready
 # "make -j test" shall not mix the linters' words with pytest's
 .NOTPARALLEL:
 
@@ -10,6 +10,7 @@ help:
 	@echo 'make demo              record a command and show it again'
 	@echo 'make test              lint and test everything'
 	@echo 'make bench             measure what qrec costs (bench/README.md)'
+	@echo 'make faults            kill qrec 1,000 times and more, at any moment, and look at what is left'
 	@echo 'make lint              ruff and mypy only'
 	@echo 'make unit              pytest only; make unit ARGS="-n0 -k store"'
 	@echo 'make format            let ruff mend what it can'
@@ -41,6 +42,9 @@ bench: ready
 	.venvs/bench/bin/python bench/million.py
 	.venvs/bench/bin/python bench/endurance.py
 	.venvs/bench/bin/python bench/terminal.py
+
+faults: ready
+	$(python) -m tests.faults.campaign $(ARGS)
 
 format: ready
 	$(python) -m ruff check --fix

@@ -124,6 +124,10 @@ class NoSuchExecutor(QrecError):
         super().__init__(f"no executor is called {name!r}; there are: {', '.join(known)}")
 
 
+class NotOnThisMachine(QrecError):
+    """A program that is needed is not installed."""
+
+
 class BrokenPlugin(QrecError):
     """A plug-in was found but cannot be used."""
 

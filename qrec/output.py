@@ -20,7 +20,7 @@ from qrec.task import Kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from qrec.compressed import Compressed
 
@@ -308,6 +308,37 @@ class InStore:
         return {name: content for name, content in self.streams.items() if name not in streams}
 
 
+class JobFiles:
+    """The files that a running job writes: for each stream some, as (job, path), which are read as one."""
+
+    def __init__(self, paths: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+        self.paths = {JOB[stream]: [path for _, path in pairs] for stream, pairs in paths.items()}
+
+    def size(self, stream: str) -> int:
+        """How many bytes the stream has by now."""
+        return sum(map(file_size, self.paths.get(stream, [])))
+
+    def read(self, stream: str, start: int = 0, size: int | None = None) -> bytes:
+        """Bytes of a stream from `start`, over its files in turn."""
+        found = []
+        for path in self.paths.get(stream, []):
+            length = file_size(path)
+            if start < length and size != 0:
+                part = read_part(path, start, size)
+                found.append(part)
+                size = None if size is None else size - len(part)
+            start = max(0, start - length)
+        return b"".join(found)
+
+    def timing(self) -> bytes:
+        """Nobody saw when it came."""
+        return b""
+
+    def extras(self) -> dict[str, bytes]:
+        """Nothing yet."""
+        return {}
+
+
 class OfJob:
     """The output of a job that another scheduler ran, in the place of what its submission printed."""
 
@@ -360,7 +391,14 @@ class Frozen:
 if TYPE_CHECKING:
     from qrec.shown import Masked
 
-    Output = Files | InStore | Frozen | Masked | OfJob
+    Output = Files | InStore | Frozen | Masked | OfJob | JobFiles
+
+
+def read_part(path: str, start: int, size: int | None) -> bytes:
+    """Bytes of a file from `start`."""
+    with open(path, "rb") as file:
+        file.seek(start)
+        return file.read() if size is None else file.read(size)
 
 
 def file_size(path: str) -> int:

@@ -35,6 +35,7 @@ LINGER = 1.0  #: seconds after the command's end until even a talking grandchild
 SHIM_START = 1.0  #: seconds that are waited for a shim to tell which process it has started
 GRACE = 10.0  #: seconds between asking a process to end and killing it
 MEMORY_UNIT = 1 if os.uname().sysname == "Darwin" else 1024  #: bytes in a unit of `ru_maxrss`
+COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  #: what Python sets LC_CTYPE to where there is no locale
 THREADS = 17  #: index of `num_threads` among the fields of /proc/PID/stat that follow the name
 START_TICKS = 19  #: index of `starttime` among the fields of /proc/PID/stat that follow the name
 
@@ -141,7 +142,7 @@ def spawn(
     Raises CommandNotFound, NotExecutable, or CouldNotStart.
     """
     hear_of_children()
-    env = dict(os.environ if env is None else env)
+    env = own_environment() if env is None else dict(env)
     if cwd is not None:
         argv, env["PWD"] = in_folder(argv, cwd), cwd
     actions: list[tuple[Any, ...]] = [
@@ -182,6 +183,20 @@ def hear_of_children() -> None:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         except ValueError:
             raise CouldNotStart("this program ignores SIGCHLD, so nobody would learn how the command ended") from None
+
+
+def own_environment() -> dict[str, str]:
+    """Our variables as they were given to us: where there is no locale, Python chooses one for itself and all below."""
+    env = dict(os.environ)
+    if env.get("LC_CTYPE") in COERCED and not env.get("LC_ALL"):
+        try:
+            with open("/proc/self/environ", "rb") as file:
+                given = [line[9:] for line in file.read().split(b"\0") if line.startswith(b"LC_CTYPE=")]
+        except OSError:
+            return env
+        del env["LC_CTYPE"]
+        env.update({"LC_CTYPE": os.fsdecode(value) for value in given})
+    return env
 
 
 def in_folder(argv: Sequence[str], folder: str) -> list[str]:

@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from qrec.stores.base import Store
     from qrec.usage import Meter
 
+    #: What an executor makes of a command's end: fields of the task that come out otherwise, its status among them.
+    Outcome = Callable[[Task, Ended, Files], dict[str, Any]]
+
     T = TypeVar("T")
 
 TIMED_OUT = 124  #: the code that timeout(1) has taught scripts
@@ -86,13 +89,15 @@ class Recorder:
         self.redactor: Redactor | None = None  #: what takes secrets out of variables; None: those that everybody has
         self.complaints: list[str] = []
 
-    def record(self, task: Task, words: tuple[str, ...], terms: Terms, known: bool = False) -> Task:
+    def record(
+        self, task: Task, words: tuple[str, ...], terms: Terms, known: bool = False, outcome: Outcome | None = None
+    ) -> Task:
         """Run `words` in the foreground as this attempt of the task, and return the task as it ended.
 
         `known` says that the store has the attempt already.  Whatever happens to the record, the command runs
         undisturbed, and the returned task has its code.
         """
-        recording = Recording(self, task, known, terms.redactor)
+        recording = Recording(self, task, known, terms.redactor, outcome)
         channels = connect(terms)
         watch = Watch(terms.timeout, terms.take_signals, self.grace, channels.alarm, channels.job_control)
         with watch:  # until all is written down
@@ -227,7 +232,7 @@ class Recorder:
             known = self.add_late(task)
         if task.turn and not known.turn:
             known = self.store.change(task.uid, turn=task.turn)  # what it was added without
-        if known.attempt == task.attempt and not known.status.is_final and task.status.is_final:
+        if known.attempt == task.attempt and not known.status.is_final and task.status is not known.status:
             self.finish(known, task.status, end_of(task))
 
     def add_late(self, task: Task) -> Task:
@@ -242,7 +247,15 @@ class Recorder:
 class Recording:
     """One attempt while it is being recorded.  No method here raises because of the store or the disk."""
 
-    def __init__(self, recorder: Recorder, task: Task, known: bool, redactor: Redactor | None = None) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        task: Task,
+        known: bool,
+        redactor: Redactor | None = None,
+        outcome: Outcome | None = None,
+    ) -> None:
+        self.outcome = outcome
         self.recorder = recorder
         self.home = recorder.home
         self.store = recorder.store
@@ -419,6 +432,9 @@ class Recording:
             fields["usage"] |= {name: value for name, value in self.meter.close(ended).items() if value}
         if self.changes is not None:
             fields["facts"] = {**self.task.facts, **self.changes.finish(FACTS_AT_END)}
+        if self.outcome is not None and limit is None:
+            changed = self.outcome(self.task, ended, Files(self.folder))
+            fields |= {**changed, "data": {**fields["data"], **changed.get("data", {})}}
         if isinstance(self.sink, RedactingSink):
             fields["data"]["redacted_output"] = self.sink.count
         before, status = self.task, fields.pop("status")
@@ -492,7 +508,7 @@ class RedactingSink:
 
 def explained(task: Task, killed_for_memory: int = 0) -> dict[str, str]:
     """Why an ended task did not complete, in a few words."""
-    if task.status is Status.COMPLETE:
+    if task.status is Status.COMPLETE or not task.status.is_final:
         return {}
     from qrec.reason import reason
 

@@ -36,6 +36,12 @@ class Plugin(Record):
 
 BUILTIN = (
     Plugin(group=EXECUTORS, name="shell", value="qrec.executors.shell:ShellExecutor"),
+    Plugin(
+        group=EXECUTORS,
+        name="slurm",
+        value="qrec.executors.slurm:SlurmExecutor",
+        pattern=r"^(\S*/)?(sbatch|srun|salloc)(\s|$)",
+    ),
     Plugin(group=STORES, name="sqlite", value="qrec.stores.sqlite:SqliteStore"),
     Plugin(group=STORES, name="filesystem", value="qrec.stores.filesystem:FilesystemStore"),
 )

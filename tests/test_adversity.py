@@ -323,10 +323,8 @@ def limited(name: str, value: int) -> tuple[str, ...]:
 def test_few_descriptors(run, qrec, mode, kind, limit):
     """Whatever is too much for the limit, it is not the command."""
     qrec("run", "true", check=True)
-    more = 3 if mode == "terminal" else 0
-    outcome = run("sh", "-c", FAILS, wrap=limited("RLIMIT_NOFILE", limit + more)) if mode != "detached" else None
-    if outcome is None:
-        outcome = run("sh", "-c", FAILS, wrap=limited("RLIMIT_NOFILE", limit + 8))
+    more = {"pipes": 0, "terminal": 3, "detached": 8}[mode]
+    outcome = run("sh", "-c", FAILS, wrap=limited("RLIMIT_NOFILE", limit + more))
     assert outcome.code == 3, outcome
     assert outcome.out.startswith(b"out\n"), outcome
     assert (newest(qrec)["argv"], newest(qrec)["returncode"]) == (["sh", "-c", FAILS], 3)
@@ -530,11 +528,11 @@ def test_folders_with_strange_names(run, qrec, kind, strange, monkeypatch):
     monkeypatch.chdir(strange)
     monkeypatch.setenv("QREC_HOME", str(strange / strange.name))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    out = run("sh", "-c", "pwd; echo err >&2; exit 3")
+    out = run("sh", "-c", "pwd; exit 3")
     assert out.code == 3
     assert out.out.startswith(os.fsencode(strange) + b"\n")
     task = qrec("ls", "--json").json[0]
-    assert (task["returncode"], len(qrec("search", "err", "--json").json)) == (3, 1)
+    assert (task["returncode"], len(qrec("search", "exit 3", "--json").json)) == (3, 1)
     # and from elsewhere once more
     monkeypatch.chdir("/")
     assert qrec("-q", "rerun", "1").stdout == os.fsencode(strange) + b"\n"
@@ -692,7 +690,7 @@ def view(terminal: bool, *words: str) -> dict[str, Any]:
 def test_a_command_finds_what_it_would_find_without_qrec(home, terminal):
     native, recorded = view(terminal), view(terminal, *QREC, "-q", "run")
     assert native["ignored"] != "0" * 16
-    if terminal:  # it leads a group of its own only because it was started as the leader of the session
+    if terminal:  # natively it leads a group of its own only because it was started as the leader of the session
         assert native.pop("leads") != recorded.pop("leads")
     else:
         native.pop("leads"), recorded.pop("leads")

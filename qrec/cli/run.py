@@ -79,7 +79,7 @@ def time_limit(words: str | None) -> float | None:
 
 def conclude(qrec: Qrec, task: Task, options: Mapping[str, Any]) -> int:
     """Say how it went and what could not be recorded, and end as the command did."""
-    if not task.status.is_final:
+    if not task.status.is_final and options["detach"]:
         return tell_begun(qrec, task, options)
     take_in_others(qrec, task)
     quiet = options["quiet"] or qrec.setting("quiet")
@@ -95,7 +95,7 @@ def conclude(qrec: Qrec, task: Task, options: Mapping[str, Any]) -> int:
         from qrec.process import die_of
 
         die_of(task.data["interrupted"])
-    return task.returncode or 0
+    return task.returncode or task.data.get("submission", {}).get("returncode", 0)
 
 
 def tell_begun(qrec: Qrec, task: Task, options: Mapping[str, Any]) -> int:
@@ -132,6 +132,8 @@ def closing_line(task: Task) -> str:
         from qrec.units import size
 
         facts.append(size(task.usage["memory"]))
+    if not task.status.is_final:
+        return f"[{task.uid}][{task.status}: job {task.data.get('slurm', {}).get('jobid', 'unknown')}]"
     return f"[{task.uid}][returncode: {task.returncode}] {', '.join(facts)}"
 
 

@@ -18,6 +18,7 @@ from qrec.task import Record, Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
@@ -476,15 +477,28 @@ def call(words: Sequence[str], limit: float = LIMIT) -> Said:
     except OSError as error:
         why = "is not on PATH here" if isinstance(error, FileNotFoundError) else f"cannot be run: {error.strerror}"
         raise NoAnswer(f"{words[0]} {why}") from None
-    with process:
-        try:
-            out, err = process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
-            raise NoAnswer(f"{words[0]} did not answer within {limit:g} s") from None
-        finally:
-            if process.returncode is None:
-                os.killpg(process.pid, signals.SIGKILL)
+    try:
+        out, err = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise NoAnswer(f"{words[0]} did not answer within {limit:g} s") from None
+    finally:
+        if process.returncode is None:
+            kill(process)
     return Said(code=process.returncode, out=out.decode(errors="replace"), err=err.decode(errors="replace"))
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a call and all it has started; one that hangs in the kernel is not waited for."""
+    import subprocess
+
+    os.killpg(process.pid, signals.SIGKILL)
+    for pipe in (process.stdout, process.stderr):
+        if pipe is not None:
+            pipe.close()
+    try:
+        process.wait(1)
+    except subprocess.TimeoutExpired:
+        pass
 
 
 def complaint(said: Said, program: str) -> str:
@@ -747,7 +761,7 @@ class Memory:
         try:
             kept = json.loads(read_text(path) or "{}")
             if kept.get("version") == self.VERSION:
-                self.clusters = kept["clusters"]
+                self.clusters = dict(kept["clusters"])
         except (OSError, ValueError, KeyError, AttributeError):
             pass
 
@@ -934,8 +948,9 @@ def described(text: str) -> list[dict[str, str]]:
 def pairs(line: str) -> Iterator[tuple[str, str]]:
     """The names and values of one line."""
     found = list(NAMED.finditer(line))
-    for match, after in zip(found, [*found[1:], None], strict=True):
+    ends = [match.start() for match in found[1:]] + [len(line)]
+    for match, end in zip(found, ends):  # noqa: B905 - an empty line has an end, too
         if match[1] in FREE:
             yield match[1], line[match.end() :]
             return
-        yield match[1], line[match.end() : after.start() if after else None].strip()
+        yield match[1], line[match.end() : end].strip()

@@ -16,7 +16,6 @@ from inspect import CO_OPTIMIZED
 from types import CodeType, FrameType
 from typing import Any, NoReturn
 
-
 #: Modules that only read and reckon: a blow there does not differ from one just before or after.
 HARMLESS = ("qrec.registry", "qrec.redact", "qrec.config", "qrec.task", "qrec.errors", "qrec.units", "qrec.cli")
 
@@ -50,7 +49,7 @@ def arm(fuse: int, note: str) -> None:
         write(note, str(passed))
         leave(code)
 
-    os._exit = end
+    os._exit = end  # type: ignore[assignment]
     sys.settrace(call)
 
 
@@ -69,7 +68,8 @@ def main() -> None:
     if who == "qrec":
         arm(fuse, note)
     else:
-        own = f"import sys, os; sys.path.append({os.path.dirname(__file__)!r}); import steps; steps.arm({fuse}, {note!r}); "
+        here = os.path.dirname(os.path.abspath(__file__))
+        own = f"import os, sys; sys.path.append({here!r}); import steps; steps.arm({fuse}, {note!r}); "
         qrec.observer.PROGRAM = own + qrec.observer.PROGRAM + "; os._exit(0)"
     main(sys.argv[4:])
 

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -146,11 +146,10 @@ def exclusive_cluster(cluster: Cluster, take_part: None) -> Iterator[Cluster]:
 # What tests do with it
 
 
-def slurm(*words: str | os.PathLike[str], input: str | None = None, env: dict[str, str] | None = None) -> Result:
-    """A call of one of Slurm's programs, to its end."""
-    data = None if input is None else input.encode()
-    stdin = subprocess.DEVNULL if input is None else None
-    done = subprocess.run(words, input=data, stdin=stdin, capture_output=True, env=env, timeout=60)
+def slurm(*words: str | os.PathLike[str], input: str | None = None, **popen: Any) -> Result:
+    """A call of one of Slurm's programs, to its end; takes what Popen takes."""
+    given = {"stdin": subprocess.DEVNULL} if input is None else {"input": input.encode()}
+    done = subprocess.run(words, capture_output=True, timeout=60, **given, **popen)
     return Result(done.args, done.returncode, done.stdout, done.stderr)
 
 
@@ -210,12 +209,11 @@ def cancel_leftovers(take_part: None, leftovers: set[str]) -> None:
 
 
 @pytest.fixture
-def submit(leftovers: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Calls sbatch in tmp_path with these words, and returns the job's id."""
-    monkeypatch.chdir(tmp_path)
+def submit(leftovers: set[str], tmp_path: Path) -> Callable[..., str]:
+    """Calls sbatch with these words, in tmp_path unless told otherwise (`cwd`), and returns the job's id."""
 
-    def submit(*words: str | os.PathLike[str], input: str | None = None) -> str:
-        done = slurm("sbatch", "--parsable", *words, input=input)
+    def submit(*words: str | os.PathLike[str], input: str | None = None, cwd: Path = tmp_path) -> str:
+        done = slurm("sbatch", "--parsable", *words, input=input, cwd=cwd)
         assert done.returncode == 0, done
         jobid = done.out.split(";")[0].strip()
         leftovers.add(jobid)
