@@ -347,11 +347,11 @@ class OfJob:
 
     def size(self, stream: str) -> int:
         """How many bytes the stream has."""
-        return self.output.size(JOB[stream])
+        return self.output.size(JOB[stream]) if stream in JOB else 0
 
     def read(self, stream: str, start: int = 0, size: int | None = None) -> bytes:
         """Bytes of a stream from `start`; fewer than `size` at its end."""
-        return self.output.read(JOB[stream], start, size)
+        return self.output.read(JOB[stream], start, size) if stream in JOB else b""
 
     def timing(self) -> bytes:
         """Nobody saw when it came."""

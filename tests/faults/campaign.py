@@ -488,7 +488,8 @@ class Campaign:
         ran = {one.token: field.times_run(one.token) for one in plans}
         seen = [(verb.out.read_bytes(), verb.err.read_bytes()) for verb in verbs]
         for pid in stopped:
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
         for verb in verbs:
             verb.wait_for_all()
         for one in plans:
@@ -520,10 +521,21 @@ def freeze(folder: Path) -> list[int]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
         stopped.extend(fresh)
-        return not fresh and all(state_of(pid) in "TtZX" for pid in stopped)
+        return not fresh and all(map(is_still, stopped))
 
     wait_until(all_stopped, what="all processes to stop")
-    return [pid for pid in stopped if state_of(pid) in "Tt"]
+    return stopped
+
+
+def is_still(pid: int) -> bool:
+    """Whether a process is stopped or gone, or waits for a stopped child to execute its program."""
+    state = state_of(pid)
+    if state != "D":
+        return state in "TtZX"
+    with contextlib.suppress(OSError):
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return any(state_of(int(child)) in "Tt" for child in children)
+    return False
 
 
 def state_of(pid: int) -> str:
