@@ -17,7 +17,7 @@ from qrec.errors import (
     StoreUnwritable,
     WrongUsage,
 )
-from qrec.output import BLOCK, STREAMS, Frozen, attempt_folder, last_lines, merged, remove_folder
+from qrec.output import BLOCK, STREAMS, Frozen, last_lines, merged
 from qrec.recorder import Recorder, Terms
 from qrec.registry import EXECUTORS, Registry
 from qrec.stores.base import REMOVED, Query
@@ -486,19 +486,15 @@ class Qrec:
 
     def remove(self, task: Task) -> None:
         """Forget one ended task: first the record, so that no record ever stands without its output."""
+        self.recorder.begin_removal(task)
         try:
             self.store.delete(task.uid)
         except NoSuchTask:
             pass  # somebody else was quicker
         except StoreUnwritable:  # a full disk: its own files make room
-            self.remove_files(task)
+            self.recorder.end_removal(task)
             self.store.delete(task.uid)
-        self.remove_files(task)
-
-    def remove_files(self, task: Task) -> None:
-        """Remove the output that lies in files."""
-        for attempt in range(1, task.attempt + 1):
-            remove_folder(attempt_folder(self.home, task.uid, attempt))
+        self.recorder.end_removal(task)
 
 
 def turn() -> int:

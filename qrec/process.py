@@ -195,7 +195,8 @@ def own_environment() -> dict[str, str]:
         except OSError:
             return env
         del env["LC_CTYPE"]
-        env.update({"LC_CTYPE": os.fsdecode(value) for value in given})
+        for value in given:
+            env["LC_CTYPE"] = os.fsdecode(value)
     return env
 
 

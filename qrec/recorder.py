@@ -129,7 +129,7 @@ class Recorder:
         recording.announce()
         make_private(recording.folder)
         try:
-            recording.shim = spawn_unattended(words, recording.folder, task.pwd)
+            recording.shim = spawn_unattended(words, recording.folder, elsewhere(task.pwd) or "")
         except CouldNotStart as error:
             recording.never_began(error, [])
             raise

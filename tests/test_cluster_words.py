@@ -148,6 +148,12 @@ def test_an_array_counts_adds_up_and_takes_the_largest_memory():
     assert (told.returncode, told.counts) == (3, {"COMPLETED": 1, "FAILED": 1})
 
 
+def test_the_last_run_of_each_task_counts():
+    runs = [job("42_0", "COMPLETED", submit=2000.0), job("42_0", "REQUEUED"), job("42_1", "COMPLETED")]
+    assert whole(runs).counts == {"COMPLETED": 2}
+    assert status_of(whole([job("42", "REQUEUED"), job("42", "COMPLETED", submit=2000.0)])) is Status.COMPLETE
+
+
 def test_an_array_of_which_tasks_are_not_seen_is_not_over():
     tasks = [job("42_0", "COMPLETED")]
     assert status_of(whole(tasks, expected=2)) is Status.RUNNING
@@ -262,9 +268,9 @@ def test_jobs_go_through_json():
 def test_ids_go_into_calls_that_are_not_too_long():
     ids = [str(10**9 + n) for n in range(20_000)]
     parts = list(cluster.chunks(ids))
-    assert ",".join(parts).split(",") == ids
+    assert [jobid for part in parts for jobid in part] == ids
     assert len(parts) == 3
-    assert max(map(len, parts)) < 100_000
+    assert max(len(",".join(part)) for part in parts) < 100_000
     assert list(cluster.chunks([])) == []
 
 
@@ -338,6 +344,7 @@ def test_variables_that_meddle_are_taken_away(program, monkeypatch):
     [
         (DOWN, "squeue: Unable to contact slurm controller (connect failure)"),
         ("echo 'squeue: error: No such thing' >&2; echo more >&2; exit 1", "squeue: No such thing"),
+        ("echo 'squeue: error: lookup' >&2; echo 'squeue: fatal: No source' >&2; exit 1", "squeue: No source"),
         ("exit 3", "squeue: ended with 3"),
     ],
 )
@@ -351,6 +358,17 @@ def test_an_unknown_id_is_no_trouble(program):
     program("sacct", "true")
     answer = cluster.ask([(None, "1")])
     assert (answer.trouble, answer.calls, set(answer.unknown)) == ("", 2, {(None, "1")})
+
+
+def test_one_bad_id_does_not_hide_the_others(program):
+    """As squeue does it: what is too large for an id makes it refuse the whole list."""
+    bad = 'echo "squeue: error: Invalid job id: 4000000000" >&2; exit 1'
+    rows = queue_row("1") + queue_row("2") + queue_row("3")
+    program("squeue", f'case "$*" in *4000000000*) {bad};; esac; ' + prints(rows, program.folder, "rows"))
+    program("sacct", "true")
+    answer = cluster.ask([(None, jobid) for jobid in ("1", "4000000000", "2", "3")])
+    assert set(answer.jobs) == {(None, "1"), (None, "2"), (None, "3")}
+    assert (answer.trouble, set(answer.unknown)) == ("", {(None, "4000000000")})
 
 
 def test_no_accounts_are_no_trouble(program):
@@ -405,6 +423,17 @@ def test_a_failed_node_does_not_end_a_job_that_is_in_the_queue_again(program):
     program("sacct", prints(books_row("1", "NODE_FAIL"), program.folder, "books"))
     (told,) = ours(cluster.ask([(None, "1")]).jobs[None, "1"], None, 1000.0)
     assert status_of(told) is Status.SUBMITTED
+
+
+def test_runs_that_were_put_back_do_not_count_as_living(program):
+    books = books_row("1", "REQUEUED", 1000) + books_row("1", "COMPLETED", 2000)
+    program("squeue", prints(queue_row("1", "COMPLETED", SubmitTime="2000"), program.folder, "rows"))
+    program("sacct", prints(books, program.folder, "books"))
+    runs = cluster.ask([(None, "1")]).jobs[None, "1"]
+    assert [(run.state, run.accounted) for run in runs] == [("REQUEUED", False), ("COMPLETED", True)]
+    program("squeue", DOWN)
+    runs = cluster.ask([(None, "1")]).jobs[None, "1"]
+    assert [run.state for run in runs] == ["REQUEUED", "COMPLETED"]
 
 
 def test_with_the_controller_down_accounting_counts_where_all_has_ended(program):

@@ -156,18 +156,21 @@ def same(job: Job, submitted_at: float | None, known_submit: float | None) -> bo
 
 def ours(jobs: Iterable[Job], submitted_at: float | None, known_submit: float | None) -> tuple[Job, ...]:
     """Of all runs under an id those that are ours, and of each job the newest."""
-    newest = {}
-    for job in sorted(jobs, key=lambda job: job.submit or 0.0):
-        if same(job, submitted_at, known_submit):
-            newest[job.jobid] = job
-    return tuple(newest.values())
+    return newest(job for job in jobs if same(job, submitted_at, known_submit))
+
+
+def newest(runs: Iterable[Job]) -> tuple[Job, ...]:
+    """Of each job the last run."""
+    return tuple({job.jobid: job for job in sorted(runs, key=lambda job: job.submit or 0.0)}.values())
 
 
 def whole(jobs: Sequence[Job], expected: int = 0) -> Job:
     """The tasks of an array as one job: running if any lives, failed if any failed, complete if all are.
 
-    There is at least one; `expected` is how many there are to be: while fewer are seen it is not over.
+    There is at least one; of each the last run counts.  `expected` is how many there are to be: while fewer are seen
+    it is not over.
     """
+    jobs = newest(jobs)
     if len(jobs) == 1 and expected < 2:
         return jobs[0]
     first = deciding(jobs, expected)
@@ -503,9 +506,9 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 def complaint(said: Said, program: str) -> str:
     """What a command complained of, in one line."""
-    lines = [re.sub(r"^(\w+: )?((fatal|error): )*", "", line.strip()) for line in said.err.splitlines()]
-    lines = [line for line in lines if line]
-    # squeue repeats the reason in a second line that begins with a function's name
+    told = said.err.splitlines()
+    told = [line for line in told if ": fatal: " in line] or told  # what comes before leads up to it
+    lines = [re.sub(r"^(\w+: )?((fatal|error): )*", "", line.strip()) for line in told if line.strip()]
     first = re.sub(r"^slurm_\w+(\(\))?( error)?: ", "", lines[0]) if lines else f"ended with {said.code}"
     return f"{program}: {first}"
 
@@ -621,30 +624,35 @@ def inquiry(words: Sequence[str], ids: Sequence[str], limit: float) -> Inquiry:
     """Ask a program about all ids, in one call unless the command line would become too long."""
     printed: list[str] = []
     calls = 0
-    for chunk in chunks(ids):
+    left = list(chunks(ids))
+    while left:
+        chunk = left.pop()
         calls += 1
         try:
-            said = call([*words, "--jobs", chunk], limit)
+            said = call([*words, "--jobs", ",".join(chunk)], limit)
         except NoAnswer as error:
             return Inquiry(trouble=str(error), calls=calls)
-        if failed(said):
+        if "Invalid job id" in said.err and len(chunk) > 1:  # one that is no id keeps the others from being told
+            left += [chunk[: len(chunk) // 2], chunk[len(chunk) // 2 :]]
+        elif failed(said):
             return Inquiry(trouble=complaint(said, words[0]), calls=calls)
-        printed.append(said.out)
+        else:
+            printed.append(said.out)
     return Inquiry(out="\n".join(printed), calls=calls)
 
 
-def chunks(ids: Sequence[str]) -> Iterator[str]:
-    """The ids, joined by commas."""
+def chunks(ids: Sequence[str]) -> Iterator[list[str]]:
+    """The ids, as many at a time as go into one call."""
     chunk: list[str] = []
     room = CHUNK
     for jobid in ids:
         room -= len(jobid) + 1
         if room < 0:
-            yield ",".join(chunk)
+            yield chunk
             chunk, room = [], CHUNK - len(jobid) - 1
         chunk.append(jobid)
     if chunk:
-        yield ",".join(chunk)
+        yield chunk
 
 
 def failed(said: Said) -> bool:
@@ -675,9 +683,10 @@ def combined(in_queue: Sequence[Job], in_books: Sequence[Job], sure: bool) -> tu
     queue could not be asked, accounting counts only where all has ended.
     """
     if not sure:
-        over = not any(job.is_live for job in in_books)
+        over = not any(job.is_live for job in newest(in_books))
         return tuple(job.copy(sure=False) for job in in_books) if over else ()
-    runs = {(job.jobid, job.submit): job for job in in_books if not (in_queue and job.is_live)}
+    counts = [job for job in in_books if not (in_queue and job.is_live) or job.state == "REQUEUED"]
+    runs = {(job.jobid, job.submit): job for job in counts}
     for job in in_queue:
         runs[job.jobid, job.submit] = merged(job, runs.get((job.jobid, job.submit)), in_books)
     return tuple(sorted(runs.values(), key=lambda job: job.submit or 0.0))

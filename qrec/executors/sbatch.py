@@ -263,7 +263,13 @@ def split(line: str) -> list[str]:
     """The words of an option line, as sbatch splits it.
 
     Quotes of both kinds, a backslash for the next character even between them, and `#` begins a comment anywhere else.
+    An empty word (`""`) ends the line.
     """
+    words = all_words(line)
+    return words[: words.index("")] if "" in words else words
+
+
+def all_words(line: str) -> list[str]:
     words: list[str] = []
     word: str | None = None
     quote = ""
@@ -361,19 +367,22 @@ def known_fields(asked: Submission, jobid: str, user: str, task: tuple[str, str]
 
 def output_paths(asked: Submission, known: Mapping[str, str]) -> tuple[str | None, str | None]:
     """Where stdout and stderr of a job go, absolute; None for a path that has a field that is not in `known`."""
-    default = "slurm-%A_%a.out" if asked.is_array else "slurm-%j.out"
-    output = asked.options.get("output", default)
-    patterns = output, asked.options.get("error", output)
-    stdout, stderr = (path_of(pattern, asked.chdir, known) for pattern in patterns)
+    default = default_path(asked, known)
+    stdout = path_of(asked.options["output"], asked.chdir, known) if "output" in asked.options else default
+    stderr = path_of(asked.options["error"], asked.chdir, known) if "error" in asked.options else stdout
     return stdout, stderr
 
 
+def default_path(asked: Submission, known: Mapping[str, str]) -> str | None:
+    name = expand("slurm-%A_%a.out" if asked.is_array else "slurm-%j.out", known)
+    return None if name is None else os.path.join(asked.chdir, name)
+
+
 def path_of(pattern: str, chdir: str, known: Mapping[str, str]) -> str | None:
-    """The path that an output pattern stands for in that folder; nothing is replaced in the folder's own name."""
+    """The path that a pattern means in that folder.  Fields and backslashes in the folder's own name count, too."""
     if pattern.lower() == "none":
         return os.devnull
-    name = expand(pattern, known)
-    return None if name is None else os.path.join(chdir, name)
+    return expand(os.path.join(chdir, pattern), known)
 
 
 #: Letters that stand for something in the name of a batch script's output, and of these the numbers.

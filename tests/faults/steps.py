@@ -21,10 +21,11 @@ HARMLESS = ("qrec.registry", "qrec.redact", "qrec.config", "qrec.task", "qrec.er
 
 
 def counts(module: str, code: CodeType) -> bool:
-    """Whether the lines of a piece of code count; those of modules and classes that are just imported do not."""
+    """Whether the lines of a piece of code count; those of modules, classes and comprehensions do not."""
     if code.co_name == "replace_file":
         return True
-    return module.startswith("qrec.") and not module.startswith(HARMLESS) and bool(code.co_flags & CO_OPTIMIZED)
+    is_ours = module.startswith("qrec.") and not module.startswith(HARMLESS)
+    return is_ours and bool(code.co_flags & CO_OPTIMIZED) and not code.co_name.startswith("<")
 
 
 def arm(fuse: int, note: str) -> None:

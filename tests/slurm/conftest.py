@@ -86,14 +86,28 @@ def answers() -> bool:
         return False
 
 
-def bring_up() -> None:
-    """Skips where no Slurm can be had; remembers whether it has to go when the tests are over."""
+def call_up() -> str:
+    """What tests/slurm/up says; skips where no Slurm can be had."""
     done = subprocess.run([HERE / "up"], env=outside(), stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode == 2:
         pytest.skip(f"no Slurm here: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stdout + done.stderr
-    if "already up" not in done.stdout:
-        (LOCKS / "passing").touch()
+    return done.stdout
+
+
+def bring_up() -> None:
+    """Brings the cluster up, unless it is; remembers whether it has to go when the tests are over.
+
+    It does so before it begins: we may be killed, and what we have started goes on.
+    """
+    passing = LOCKS / "passing"
+    has_to_go = passing.exists()
+    passing.touch()
+    try:
+        has_to_go = has_to_go or "already up" not in call_up()
+    finally:
+        if not has_to_go:
+            passing.unlink()
 
 
 def take_down() -> None:
@@ -140,7 +154,7 @@ def exclusive_cluster(cluster: Cluster, take_part: None) -> Iterator[Cluster]:
     if not cluster.ours:
         pytest.skip("this cluster is somebody else's")
     yield cluster
-    bring_up()
+    call_up()
 
 
 # What tests do with it

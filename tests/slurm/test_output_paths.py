@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,9 +31,12 @@ CALLS = [
     ["-e", "none"],
     ["-o", "NONE", "-e", "e"],
     ["-a", "1", "-e", "e%a"],
-    ["-D", "in%j", "-o", "%j"],
-    ["-D", "back\\slash"],
-    ["-D", "../{}/in%j", "-o", "../%j"],
+    # fields and backslashes in the folder's name count as soon as a name is given
+    ["-D", "in%u", "-e", "%j"],
+    ["-D", "in%u", "-a", "1"],
+    ["-D", "in%u", "-o", "%j"],
+    ["-D", "back\\slash", "-e", "%j"],
+    ["-D", "back\\slash", "-o", "%j"],
     ["--out", "abbreviated"],
     ["-sHoX", "--error=Y"],
 ]
@@ -42,11 +46,10 @@ class Call:
     """One submission: what was asked for, and where."""
 
     def __init__(self, folder: Path, words: list[str], submit: Callable[..., str]) -> None:
-        for name in ("in%j", "back\\slash"):
+        for name in ("in%u", f"in{getpass.getuser()}", "back\\slash", "backslash"):
             (folder / name).mkdir(parents=True)
         script = folder / "job.sh"
         script.write_text("#!/bin/sh\necho out\necho err >&2\n")
-        words = [word.format(folder.name) if word.startswith("../{") else word for word in words]
         self.folder, self.words = folder, [*words, "job.sh"]
         self.jobid = submit(*self.words, cwd=folder)
         if any(word.startswith("-sH") for word in words):
@@ -102,7 +105,7 @@ SCRIPTS = [
     """#SBATCH -J "a\\"b'c" --comment='x\\y'""",
     """#SBATCH -J a"b c"d --outp="o p"q""",
     "#SBATCH -D / --err=x",
-    "#SBATCH --wrap=no -J ''",
+    "#SBATCH --wrap=no -o x '' -e y\n#SBATCH -J z",
     "#SBATCH -J first\n#SBATCH -J last\n\t# after a tab",
 ]
 
@@ -120,16 +123,19 @@ def test_what_is_asked_for(batch, submit, tmp_path, words, monkeypatch):
                     patch.setenv(name, value)
                 jobid = submit("--hold", *words, *source)
             asked = submission(["sbatch", *words, *source], str(tmp_path), environ)
-            told = told_by_slurm(jobid)
-            stdout, stderr = output_paths(asked, known_fields(asked, jobid, getpass.getuser()))
-            assert told == {"name": asked.name, "folder": asked.chdir.rstrip("/") or "/", "paths": {stdout, stderr}}
+            paths = [asked.chdir, *output_paths(asked, known_fields(asked, jobid, getpass.getuser()))]
+            assert told_by_slurm(jobid) == {"name": asked.name, "paths": [normal(path) for path in paths]}
 
 
 def told_by_slurm(jobid: str) -> dict[str, object]:
     shown = slurm("scontrol", "show", "job", jobid).out
     field = dict(line.strip().split("=", 1) for line in shown.splitlines() if "=" in line)
     name = slurm("squeue", "-h", "-j", jobid, "-o", "%j").out.removesuffix("\n")
-    return {"name": name, "folder": field["WorkDir"], "paths": {field["StdOut"], field["StdErr"]}}
+    return {"name": name, "paths": [normal(field[key]) for key in ("WorkDir", "StdOut", "StdErr")]}
+
+
+def normal(path: str | None) -> str:
+    return f"/{os.path.normpath(path or 'unknown').lstrip('/')}"
 
 
 def test_the_script_is_found_in_path(submit, tmp_path, monkeypatch):
