@@ -15,7 +15,7 @@ from qrec.executors import cluster as asking
 from qrec.executors.cluster import Answer, Asker, Job, NoAnswer, ours, same, status_of, whole
 from qrec.task import Status
 from tests.helpers import wait_until
-from tests.slurm.conftest import Cluster, bring_up
+from tests.slurm.conftest import Cluster, call_up
 
 #: Where tests/slurm/up keeps the ids of its daemons.
 DAEMONS = Path("/run/qrec-slurm")
@@ -305,7 +305,7 @@ def test_a_controller_that_is_down_makes_the_state_old(exclusive_cluster: Cluste
     assert "asked again in" in again.trouble
     with pytest.raises((NoAnswer, Refused)):
         asking.act(["scontrol", "show", "job", lives], 2)
-    bring_up()
+    call_up()
     assert asker.ask(ids, fresh=0, insist=True).trouble == ""
     assert outcome(ended(lives)) == ("FAILED", Status.FAILED, 4, None)
 
@@ -320,5 +320,5 @@ def test_accounting_that_is_down_hides_nothing_of_the_queue(exclusive_cluster: C
     assert outcome(told) == ("FAILED", Status.FAILED, 3, None)
     assert (told.accounted, answer.unknown) == (False, frozenset())
     assert answer.trouble.startswith("sacct: ")
-    bring_up()
+    call_up()
     assert "cpu" in ended(jobid).used
