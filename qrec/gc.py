@@ -21,7 +21,7 @@ from itertools import islice
 
 from qrec.compressed import FRESH, LARGE, SUFFIX, compress, estimated
 from qrec.errors import NoSuchTask, Refused, StaleTask, StoreBroken, StoreBusy, StoreUnwritable
-from qrec.output import EXTRAS, ROOM, STREAMS, attempt_folder, file_size, listed, remove_folder, uids_with_folders
+from qrec.output import EXTRAS, JOB, ROOM, STREAMS, attempt_folder, file_size, listed, remove_folder, uids_with_folders
 from qrec.stores.base import REMOVED, Query, every_entry
 from qrec.task import UNFINISHED, Record, Status, Task, timestamp
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from qrec.api import Qrec
 
-FILES = (*STREAMS, "timing")  #: what is output, of all that lies in an attempt's folder
+FILES = (*STREAMS, *JOB.values(), "timing")  #: what is output, of all that lies in an attempt's folder
 SMALL = 1024  #: bytes of output that are not worth removing by themselves: the record takes as many
 RECORD = 1500  #: bytes that a record takes in a store, about
 INDEXED = 1.75  #: bytes that go from a store with each byte of output, its index included
@@ -354,7 +354,7 @@ def printed(door: Qrec, task: Task) -> dict[int, int]:
     """By attempt, how many bytes of output there are."""
     attempts = [one for one in (*door.store.attempts(task.uid), task) if REMOVED not in one.data]
     outputs = {one.attempt: door.store.output(one) for one in attempts}
-    sizes = {attempt: sum(map(output.size, STREAMS)) for attempt, output in outputs.items()}
+    sizes = {attempt: sum(map(output.size, FILES[:-1])) for attempt, output in outputs.items()}
     return {attempt: size for attempt, size in sizes.items() if size}
 
 

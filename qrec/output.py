@@ -507,12 +507,12 @@ def spans(start: int, size: int) -> Iterator[tuple[int, int]]:
         yield start + offset, min(BLOCK, size - offset)
 
 
-def last_lines(output: Output, lines: int, streams: Sequence[str] = STREAMS) -> list[tuple[str, bytes]]:
+def last_lines(output: Output, lines: int, streams: Sequence[str] = STREAMS) -> Iterator[tuple[str, bytes]]:
     """The end of `merged` that holds the last so many lines.
 
     Reads backwards, so that the end of a large output comes at once.
     """
-    return [(stream, output.read(stream, *span)) for _, stream, *span in last_spans(output, lines, streams)]
+    return ((stream, output.read(stream, *span)) for _, stream, *span in last_spans(output, lines, streams))
 
 
 def last_spans(

@@ -459,7 +459,7 @@ class Recording:
             self.task = self.task.copy(number=added.number, turn=added.turn)
             self.known = True
         found = self.store.get(before.uid)
-        if found.wish == "cancel" and status is not Status.CANCELLED:
+        if found.wish == "cancel" and status.is_final and status is not Status.CANCELLED:
             status = Status.CANCELLED
             fields["data"] = {**fields["data"], **explained(self.task.copy(status=status))}
         was = Status.LOST if found.status is Status.LOST else Status.RUNNING  # called lost too early: we know better

@@ -48,7 +48,7 @@ def test_what_is_read_is_what_was_written(folder):
     files = Files(str(folder))
     assert (files.size("stdout"), files.read("stdout")) == (len(LINES), LINES)
     assert b"".join(block for _, block in merged(files)) == LINES
-    assert last_lines(files, 2) == [("stdout", b"line 199998 of many\nline 199999 of many\n")]
+    assert list(last_lines(files, 2)) == [("stdout", b"line 199998 of many\nline 199999 of many\n")]
 
 
 def test_other_programs_read_it(folder):

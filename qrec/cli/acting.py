@@ -99,7 +99,8 @@ def read_action(actions: Sequence[Action], words: list[str]) -> tuple[str | None
     options = {option.name: option for action in actions for option in action.options}
     parameters: list[click.Parameter] = [click.Argument(["task"], required=False)]
     for option in options.values():
-        names = [f"--{option.name.replace('_', '-')}", option.name]
+        short = [f"-{option.short}"] if option.short else []
+        names = [*short, f"--{option.name.replace('_', '-')}", option.name]
         kind: dict[str, Any] = {"is_flag": True} if option.kind is bool else {"type": option.kind}
         parameters.append(click.Option(names, default=option.default, help=option.help, show_default=True, **kind))
     command = click.Command(actions[0].name, params=parameters, help=actions[0].help)
@@ -119,7 +120,8 @@ def list_actions(given: dict[str, Any], actions: dict[str, Action]) -> None:
     for name, action in () if given["json"] else actions.items():
         put(f"{name:<10}  {action.help}")
         for option in action.options:
-            put(f"{'':<10}  --{option.name.replace('_', '-')}  {option.help}".rstrip())
+            short = f"-{option.short}, " if option.short else ""
+            put(f"{'':<10}  {short}--{option.name.replace('_', '-')}  {option.help}".rstrip())
 
 
 def present(given: dict[str, Any], result: Any) -> None:

@@ -90,7 +90,7 @@ def print_log(door: Qrec, found: Task, streams: Sequence[str], lines: int | None
     else:
         output = Frozen(door.output(found))
         whole = ((stream, block) for _, stream, block in pieces(output, streams))
-        blocks = whole if lines is None else iter(last_lines(output, lines, streams))
+        blocks = whole if lines is None else last_lines(output, lines, streams)
     (print_json_log if as_json else print_blocks)(blocks, follow)
 
 

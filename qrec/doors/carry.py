@@ -61,8 +61,7 @@ def carry_files(home: str, target: Store, bundle: Bundle) -> None:
     except NoSuchTask:
         pass
     for attempt in (*bundle.attempts, bundle.task):
-        if attempt.attempt not in bundle.kept:
-            copy_folder(*(attempt_folder(top, attempt.uid, attempt.attempt) for top in (home, target.home)))
+        copy_folder(*(attempt_folder(top, attempt.uid, attempt.attempt) for top in (home, target.home)))
 
 
 def copy_folder(source: str, target: str) -> None:

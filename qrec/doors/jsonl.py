@@ -13,7 +13,7 @@ from binascii import b2a_base64
 from qrec.doors.carry import whole
 from qrec.doors.intake import Arrival, read
 from qrec.doors.records import NotATask, from_published, task_of
-from qrec.output import STREAMS, Files, InStore, attempt_folder
+from qrec.output import JOB, STREAMS, Files, InStore, attempt_folder
 from qrec.published import published
 from qrec.stores.base import Bundle
 from qrec.task import Kept
@@ -55,15 +55,16 @@ def line_of(store: Store, task: Task, shown: Callable[[Output], Output] = lambda
 
 def output_of(home: str, bundle: Bundle, attempt: Task) -> Output | None:
     """What an attempt printed, wherever that is; None if nothing was ever kept."""
-    if attempt.attempt in bundle.kept:
-        return InStore(bundle.kept[attempt.attempt])
     folder = attempt_folder(home, attempt.uid, attempt.attempt)
+    if attempt.attempt in bundle.kept:
+        return InStore(bundle.kept[attempt.attempt], Files(folder))
     return Files(folder) if os.path.isdir(folder) else None
 
 
 def streams(output: Output) -> dict[str, Any]:
     """The parts of an output that are not empty."""
-    parts = {**{stream: output.read(stream) for stream in STREAMS}, "timing": output.timing(), **output.extras()}
+    every = (*STREAMS, *JOB.values())
+    parts = {**{stream: output.read(stream) for stream in every}, "timing": output.timing(), **output.extras()}
     return {name: written(data) for name, data in parts.items() if data}
 
 

@@ -7,7 +7,6 @@ pid; when it has ended, its job by session and time.  That happens beside the co
 from __future__ import annotations
 
 import os
-import threading
 
 from qrec.errors import QrecError
 from qrec.executors import cluster, sbatch
@@ -31,17 +30,29 @@ class Looker:
     """`with Looker(words) as looker`: looks for the job of an srun below this process, until it is found."""
 
     def __init__(self, words: Sequence[str]) -> None:
+        import threading
+
         self.cluster = sbatch.words_of(words).options.get("clusters")
         self.jobid = given(words)
         self.over = threading.Event()
 
     def __enter__(self) -> Looker:
         if self.jobid is None:
-            try:
-                threading.Thread(target=self.look, daemon=True).start()
-            except RuntimeError:
-                pass  # no more threads: the last look may find it
+            self.begin()
         return self
+
+    def begin(self) -> None:
+        """Look from a thread that takes no signals: they are for whoever looks after the command."""
+        import signal
+        import threading
+
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            threading.Thread(target=self.look, daemon=True).start()
+        except RuntimeError:
+            pass  # no more threads: the last look may find it
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __exit__(self, *_: object) -> None:
         self.over.set()

@@ -24,6 +24,7 @@ class Option(Record):
     kind: type = str
     default: Any = None
     help: str = ""
+    short: str = ""  #: a letter that stands for it on the command line
 
 
 class Action(Record):

@@ -143,6 +143,10 @@ class Growing(JobFiles):
         self.beside = beside
         self.parts: dict[str, list[tuple[str, int, int]]] = {stream: [] for stream in JOB.values()}
 
+    def add(self, paths: Paths) -> None:
+        """Read these files, too."""
+        self.paths = JobFiles(paths).paths
+
     def observe(self, stream: str) -> None:
         """Note what has come."""
         seen: dict[str, int] = {}
@@ -207,17 +211,18 @@ def take_in(home: str, task: Task, before: Kept | None, note: Mapping[str, Any],
     missing = tuple(dict.fromkeys(path for path in every if path not in marks))
     if marks == note.get("taken", {}):
         return Taken(missing=missing, marks=marks)
-    before = before or Kept()
-    others = {name: part for name, part in before.extras.items() if name not in JOB.values()}
-    if sum(size for size, _ in marks.values()) <= FOLD_LIMIT // 2:  # as a secret's cover may be longer than it is
+    folder = attempt_folder(home, task.uid, task.attempt)
+    if before is None and not os.path.isdir(folder):
+        before = Kept()
+    others = {name: part for name, part in before.extras.items() if name not in JOB.values()} if before else {}
+    if before and sum(size for size, _ in marks.values()) <= FOLD_LIMIT:
         printed = {JOB[stream]: b"".join(blocks_of(pairs, redactor)) for stream, pairs in paths.items()}
         small = {name: content for name, content in printed.items() if content}
         return Taken(kept=before.copy(extras={**others, **small}), missing=missing, marks=marks)
-    folder = attempt_folder(home, task.uid, task.attempt)
     make_private(folder)
     for stream, pairs in paths.items():
         write_whole(os.path.join(folder, JOB[stream]), blocks_of(pairs, redactor))
-    return Taken(kept=before.copy(extras=others), missing=missing, marks=marks)
+    return Taken(kept=before and before.copy(extras=others), missing=missing, marks=marks)
 
 
 def mark_of(path: str) -> list[int] | None:

@@ -27,6 +27,7 @@ from qrec.errors import (
     StoreTooNew,
     StoreUnwritable,
 )
+from qrec.output import JOB
 from qrec.stores.base import (
     REMOVED,
     Bundle,
@@ -640,7 +641,7 @@ class Document:
         self._content = {**self._content}
         if "kept" in self._content:
             self._content["kept"] = {
-                attempt: {**parts, **NO_STREAMS} if int(attempt) in sizes else parts
+                attempt: {**without_job(parts), **NO_STREAMS} if int(attempt) in sizes else parts
                 for attempt, parts in self._content["kept"].items()
             }
         if "attempts" in self._content:
@@ -730,6 +731,11 @@ def admit_whole(task: Task, counters: Counters, highest: int) -> tuple[Task, Cou
 
 #: What is left of an output that was removed.
 NO_STREAMS = {"stdout": "", "stderr": "", "timing": ""}
+
+
+def without_job(parts: dict[str, Any]) -> dict[str, Any]:
+    """The parts of an output but for what a job printed."""
+    return {name: part for name, part in parts.items() if name not in JOB.values()}
 
 
 def stripped(plain: dict[str, Any], sizes: Mapping[int, int]) -> dict[str, Any]:

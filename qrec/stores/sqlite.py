@@ -23,7 +23,7 @@ from qrec.errors import (
     StoreTooNew,
     StoreUnwritable,
 )
-from qrec.output import make_private
+from qrec.output import JOB, make_private
 from qrec.stores.base import (
     REMOVED,
     Bundle,
@@ -274,6 +274,7 @@ class SqliteStore(Store):
             unindex(self, db, task)
             if task.attempt in sizes:
                 empty(db, "outputs", "number = ?", task.number)
+                forget_job(db, task)
                 task = task.copy(data={**task.data, REMOVED: sizes[task.attempt]})
                 update(db, task, ("data",))
             for before in self.attempts(uid):
@@ -281,6 +282,7 @@ class SqliteStore(Store):
                     data = to_json({**before.data, REMOVED: sizes[before.attempt]})
                     chosen = "number = ? AND attempt = ?"
                     empty(db, "attempts", f"{chosen} AND stdout IS NOT NULL", task.number, before.attempt)
+                    forget_job(db, task.copy(attempt=before.attempt))
                     db.execute(f"UPDATE attempts SET data = ? WHERE {chosen}", (data, task.number, before.attempt))
             note_event(db, task, "output")
         return task
@@ -876,6 +878,14 @@ def empty(db: sqlite3.Connection, table: str, condition: str, *values: object) -
     """Forget the streams in some rows, which stay: what was recorded beside the output is found through them."""
     nothing = ", ".join(f"{name} = x''" for name in OUTPUT)
     db.execute(f"UPDATE {table} SET {nothing} WHERE {condition}", values)
+
+
+def forget_job(db: sqlite3.Connection, task: Task) -> None:
+    """Forget what a job printed for an attempt."""
+    for name in JOB.values():
+        db.execute(
+            "DELETE FROM extras WHERE number = ? AND attempt = ? AND name = ?", (task.number, task.attempt, name)
+        )
 
 
 def set_aside(db: sqlite3.Connection, task: Task) -> None:
