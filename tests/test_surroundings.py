@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from qrec.api import Qrec
 from tests.helpers import Result, wait_until
+from tests.terminals import Terminal
 
 SPIN = "import time\nwhile time.process_time() < {}: pass"
 
@@ -153,6 +155,13 @@ def test_the_reason_is_told_and_kept(kind, qrec, command, reason):
     assert reason in ended.err or reason == "exit code 3"
 
 
+def test_out_of_memory_as_a_fake_counter_of_the_kernel_tells(kind, home, monkeypatch):
+    killed = iter((3, 4))
+    monkeypatch.setattr("qrec.recorder.oom_kills", lambda: next(killed))
+    task = Qrec().run(["sh", "-c", "kill -KILL $$"])
+    assert (task.returncode, task.data["reason"]) == (137, "killed by SIGKILL, out of memory")
+
+
 def test_no_reason_for_what_went_well(qrec):
     qrec("run", "true", check=True)
     assert "reason" not in data(qrec)
@@ -243,3 +252,15 @@ def test_rerun_asks_for_what_is_missing(qrec):
     refused = qrec("rerun")
     assert (refused.returncode, refused.err.count("\n")) == (1, 1)
     assert "terminal" in refused.err
+
+
+def test_rerun_asks_at_the_terminal(qrec):
+    qrec("run", "-q", "echo", "--password=hunter22", check=True)
+    with Terminal([sys.executable, "-m", "qrec", "rerun"]) as terminal:
+        terminal.wait_for(b"[redacted]")
+        terminal.send(b"geheim77\n")
+        assert terminal.end() == 0
+        assert b"--password=geheim77\r\n" in terminal.seen
+        assert terminal.seen.count(b"geheim77") == 1, "what is typed is not shown"
+    assert qrec("ls", "--json").json[0]["argv"] == ["echo", "--password=[redacted]"]
+    assert "geheim77" in qrec("--reveal", "log").out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from qrec.errors import QrecError
 from qrec.executors import cluster, sbatch
@@ -68,13 +69,14 @@ def node_field(nodes: str) -> dict[str, str]:
     return {"N": name.split(".")[0]} if name else {}
 
 
-def reported(details: Sequence[Mapping[str, str]]) -> dict[str, list[dict[str, str]]]:
-    """Where Slurm says that the output is, by the job's id; it tells the node's name in no path."""
+def reported(details: Sequence[Mapping[str, str]], name: str | None) -> dict[str, list[dict[str, str]]]:
+    """Where Slurm says that the output is, by the job's id; it tells the host's name in no path."""
     found: dict[str, list[dict[str, str]]] = {}
     told = [one for one in details if one.get("StdOut") and one.get("NodeList") and known_task(one)]
     for one in sorted(told, key=lambda one: place_of(name_of(one))):
         known = {**node_field(one["NodeList"]), "t": "0", "n": "0", "s": "batch"}
-        stdout, stderr = (filled_in(one.get(name) or one["StdOut"], known) for name in ("StdOut", "StdErr"))
+        paths = (one["StdOut"], one.get("StdErr") or one["StdOut"])
+        stdout, stderr = (filled_in(path, known, name) for path in paths)
         jobid = one.get("ArrayJobId") or one["JobId"]
         found.setdefault(jobid, []).append({"jobid": name_of(one), "stdout": stdout, "stderr": stderr})
     return found
@@ -85,11 +87,28 @@ def known_task(details: Mapping[str, str]) -> bool:
     return details.get("ArrayTaskId", "0").isdecimal()
 
 
-def filled_in(path: str, known: Mapping[str, str]) -> str:
-    """A path as Slurm reports it with the fields that it has left in it."""
-    if not os.path.lexists(path) and "%" in path:
-        return sbatch.expand(path, known) or path
-    return path
+def filled_in(path: str, known: Mapping[str, str], name: str | None) -> str:
+    """A path as Slurm reports it with the fields that it has left in it.
+
+    %N is the host's own name, by which the node need not go.
+    """
+    if "%" not in path or os.path.lexists(path):
+        return path
+    first = sbatch.expand(path, known) or path
+    if os.path.lexists(first) or not re.search("%[0-9]*N", path) or "N" not in known:
+        return first
+    host = host_of(known["N"], name)
+    return (sbatch.expand(path, {**known, "N": host}) if host else None) or first
+
+
+def host_of(node: str, name: str | None) -> str | None:
+    """The short name of a node's host, as Slurm knows it."""
+    try:
+        shown = cluster.act([*cluster.words_for("scontrol", name), "show", "node", node])
+    except QrecError:
+        return None
+    found = re.search(r"\bNodeHostName=([^\s.]+)", shown)
+    return found[1] if found else None
 
 
 def name_of(details: Mapping[str, str]) -> str:
@@ -104,7 +123,9 @@ def ask_where(keys: Sequence[tuple[str | None, str]]) -> dict[tuple[str | None, 
     found = {}
     for name in {name for name, _ in keys}:
         ids = [jobid for where, jobid in keys if where == name]
-        told = reported([one for which in (ids if len(ids) <= ONE_BY_ONE else [""]) for one in details(which, name)])
+        told = reported(
+            [one for which in (ids if len(ids) <= ONE_BY_ONE else [""]) for one in details(which, name)], name
+        )
         found.update({(name, jobid): told[jobid] for jobid in ids if jobid in told})
     return found
 

@@ -608,7 +608,7 @@ def reason_of(task: Task, job: Job | None) -> str:
         return "Slurm does not know its job any more"
     if len(job.counts) > 1:
         return "of its tasks " + ", ".join(f"{number} {state}" for state, number in sorted(job.counts.items()))
-    if task.status is Status.CANCELLED and job.reason in FOR_EVER:
+    if task.status is Status.CANCELLED and task.wish is None and job.reason == "DependencyNeverSatisfied":
         return FOR_EVER[job.reason]
     if job.exitcode.endswith(f":{cluster.LAUNCH_FAILURE}"):
         return "Slurm could not launch it; the folder of its output may be missing"
