@@ -25,6 +25,7 @@ from qrec.process import (
     death_told_by,
     end_family,
     exit_descriptor,
+    own_peak,
     pid_namespace,
     reap,
     shim_ended,
@@ -362,7 +363,7 @@ class Recording:
             if over is None and time.monotonic() > deadline:
                 over = timeout
                 end_family(shim, self.recorder.grace)
-        used, ended = reap(shim), shim_ended(self.folder)
+        used, ended = reap(shim, own_peak()), shim_ended(self.folder)
         self.writer.observe()
         if ended is None and used.signal is None and self.task.pid != shim and shim_unheard(self.folder):
             ended = used.copy(signal=death_told_by(used.returncode))

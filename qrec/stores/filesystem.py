@@ -715,10 +715,13 @@ PLAIN = frozenset(map(chr, range(0x21, 0x7F))) - set("\"\\'")
 def may_hold(content: bytes, words: Sequence[str]) -> bool:
     """Whether a task's file may hold all these plain, folded words.
 
-    Unknown where something is written otherwise than it reads (escapes, base64) or where the output is in files.
+    Unknown where something is written otherwise than it reads (escapes, base64) or where the output, or that of a job
+    which was submitted, is in files.
     """
     text = content.decode("ascii", "replace").lower()
     if "\\u" in text or '"base64"' in text or '"kept"' not in text:
+        return True
+    if '"submission"' in text and '"job.std' not in text:
         return True
     return all(word in text for word in words)
 
