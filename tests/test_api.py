@@ -51,7 +51,8 @@ def test_import_qrec_and_run(home, tmp_path, monkeypatch, capfd):
     task = qrec.run("make test", message="before the release")
     assert isinstance(task, qrec.Task)
     assert (task.status, task.returncode, task.message, task.number) == (Status.FAILED, 2, "before the release", 1)
-    assert (task.argv, task.command, task.data) == (("make test",), "make test", {"shell": "/bin/sh", "reason": "exit code 2"})
+    assert (task.argv, task.command) == (("make test",), "make test")
+    assert task.data == {"shell": "/bin/sh", "reason": "exit code 2"}
     assert capfd.readouterr() == ("making test\n", ""), "the output passes through, and nothing else"
     assert (home / "qrec.db").exists()
     assert Qrec().get() == task

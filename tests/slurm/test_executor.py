@@ -399,10 +399,11 @@ def test_a_signal_reaches_srun(start, row):
     plain = subprocess.Popen(words, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, start_new_session=True)
     recorded = start("run", *words)
     for one in (plain, recorded):
+        assert one.stdout is not None
         assert one.stdout.read(6) == b"began\n"
         one.send_signal(signal.SIGTERM)
     assert recorded.wait(60) == plain.wait(60) != 0
-    plain.stdout.close()
+    plain.communicate()
     assert row()["status"] in ("cancelled", "failed")
 
 
@@ -519,8 +520,8 @@ def test_an_id_that_was_used_again_at_once_is_the_later_ones(qrec, sbatch, home,
     door.store.change(first.uid, data={**first.data, "slurm": note})
     created = timestamp(note["sent"])
     assert created < second.created
-    rows = wait_until(lambda: rows if (rows := qrec("ls", "--json").json)[1]["status"] == "failed" else None, 60)
-    assert [one["status"] for one in rows] == ["submitted", "failed"]
+    wait_until(lambda: qrec("ls", "--json").json[1]["status"] == "failed", 60)
+    assert [one["status"] for one in qrec("ls", "--json").json] == ["submitted", "failed"]
 
 
 # With daemons that are stopped
