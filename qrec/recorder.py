@@ -433,8 +433,8 @@ class Recording:
             fields["usage"] |= {name: value for name, value in self.meter.close(ended).items() if value}
         if self.changes is not None:
             fields["facts"] = {**self.task.facts, **self.changes.finish(FACTS_AT_END)}
-        if self.outcome is not None and limit is None:
-            changed = self.outcome(self.task, ended, Files(self.folder))
+        if (outcome := self.outcome) is not None and limit is None:
+            changed = self.tried(lambda: outcome(self.task, ended, Files(self.folder)), "what became of it") or {}
             fields |= {**changed, "data": {**fields["data"], **changed.get("data", {})}}
         if isinstance(self.sink, RedactingSink):
             fields["data"]["redacted_output"] = self.sink.count

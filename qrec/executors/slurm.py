@@ -324,6 +324,12 @@ class SlurmExecutor(ShellExecutor):
         told = task.data.get("slurm", {})
         if "submission" not in task.data:
             return {**super().status(task), "jobid": told.get("jobid") or self.live_job(task)}
+        more = {
+            "reason": waiting_for(told) or told.get("reason"),
+            "expected": self.expected(told),
+            "nodes": told.get("nodes"),
+            "tasks": counts_of(told),
+        }
         elapsed = task.seconds if told.get("state") == "RUNNING" else told.get("used", {}).get("elapsed")
         return {
             "jobid": told["jobid"],
@@ -333,10 +339,7 @@ class SlurmExecutor(ShellExecutor):
             "elapsed": clock(elapsed),
             "state": told.get("state"),
             "exitcode": told.get("exitcode"),
-            "reason": waiting_for(told) or told.get("reason"),
-            "expected": self.expected(told),
-            "nodes": told.get("nodes"),
-            "tasks": counts_of(told),
+            **{name: value for name, value in more.items() if value},
         }
 
     def expected(self, told: Mapping[str, Any]) -> str | None:

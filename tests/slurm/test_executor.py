@@ -149,7 +149,9 @@ def test_a_dependency_that_fails(qrec, sbatch, row, until):
     sbatch(f"--dependency=afterok:{first}", "--kill-on-invalid-dep=yes", "--wrap", "true")
     until(1, "failed")
     subprocess.run(["scontrol", "release", second], check=True)
-    wait_until(lambda: "DependencyNeverSatisfied: what it depends on" in told_by(qrec, "status", 2)["reason"], 60)
+    wait_until(
+        lambda: "DependencyNeverSatisfied: what it depends on" in told_by(qrec, "status", 2).get("reason", ""), 60
+    )
     assert row(2)["status"] == "submitted"
     found = until(3, "cancelled")
     assert found["data"]["reason"] == "what it depends on did not end as it should"
@@ -378,6 +380,7 @@ def test_srun_and_salloc_are_live(qrec, row, words):
 def test_sruns_side_by_side_are_told_apart(start, qrec, tmp_path):
     line = "while ! test -e go; do sleep 0.1; done; echo $SLURM_JOB_ID"
     both = [start("run", "srun", "-Q", "sh", "-c", line) for _ in range(2)]
+    wait_until(lambda: len(qrec("ls", "--json").json) == 2, 60)
     wait_until(lambda: sum(bool(told_by(qrec, "status", n).get("jobid")) for n in (1, 2)) == 2, 60)
     seen = {n: told_by(qrec, "status", n)["jobid"] for n in (1, 2)}
     (tmp_path / "go").touch()
