@@ -97,6 +97,12 @@ SETTINGS = (
         name="variables", default=(), check=as_list, help="variables to record beside the usual ones: WANDB_*, ..."
     ),
     Setting(
+        name="tmux_socket",
+        default="",
+        check=as_text,
+        help="tmux's server for `run -e tmux`: a name, or the path of its socket; empty: that of tmux itself",
+    ),
+    Setting(
         name="keep_size",
         default="",
         check=as_size_limit,

@@ -42,6 +42,13 @@ BUILTIN = (
         value="qrec.executors.slurm:SlurmExecutor",
         pattern=r"^(\S*/)?(sbatch|srun|salloc)(\s|$)",
     ),
+    Plugin(
+        group=EXECUTORS,
+        name="tmux",
+        value="qrec.executors.tmux:TmuxExecutor",
+        pattern=r"^(\S*/)?tmux(\s+-[2CDluUNvV]+|\s+-[cfLST]\s*('[^']*'|[^\s']+))*"
+        r"\s+(new-session|new|new-window|neww|split-window|splitw)(\s|$)",
+    ),
     Plugin(group=STORES, name="sqlite", value="qrec.stores.sqlite:SqliteStore"),
     Plugin(group=STORES, name="filesystem", value="qrec.stores.filesystem:FilesystemStore"),
 )

@@ -132,6 +132,8 @@ def closing_line(task: Task) -> str:
         from qrec.units import size
 
         facts.append(size(task.usage["memory"]))
+    if not task.status.is_final and "tmux" in task.data:
+        return f"[{task.uid}][running in tmux session {task.data['tmux'].get('session', 'unknown')}]"
     if not task.status.is_final:
         return f"[{task.uid}][{task.status}: job {task.data.get('slurm', {}).get('jobid', 'unknown')}]"
     return f"[{task.uid}][returncode: {task.returncode}] {', '.join(facts)}"

@@ -42,6 +42,7 @@ class Job(Record):
     cluster: str | None = None  #: None: the one that is asked by default
     name: str = ""
     reason: str = ""  #: why it waits, or how it failed
+    by: str = ""  #: the id of the user who cancelled it, if accounting tells of one
     exitcode: str = "0:0"  #: code:signal, as Slurm tells it
     submit: float | None = None  #: times are in seconds since the epoch; a requeued job has been submitted anew
     start: float | None = None
@@ -336,6 +337,7 @@ def accounted(row: Mapping[str, str], cluster: str | None) -> Job:
         raw=row["JobIDRaw"],
         cluster=cluster,
         state=state,
+        by=row["State"].partition(" by ")[2],
         exitcode=row["ExitCode"],
         submit=epoch(row["Submit"]),
         start=epoch(row["Start"]),
@@ -695,7 +697,9 @@ def combined(in_queue: Sequence[Job], in_books: Sequence[Job], sure: bool) -> tu
 def merged(job: Job, booked: Job | None, in_books: Iterable[Job]) -> Job:
     """A job of the queue with what accounting adds."""
     if booked is not None:
-        return job.copy(used={**job.used, **booked.used}, accounted=booked.accounted, earlier=booked.earlier)
+        return job.copy(
+            used={**job.used, **booked.used}, accounted=booked.accounted, earlier=booked.earlier, by=booked.by
+        )
     before = [one for one in in_books if one.jobid == job.jobid and one.state in PUT_BACK and job.restarts]
     submits = (submit for one in before for submit in (*one.earlier, one.submit) if submit is not None)
     return job.copy(earlier=tuple(dict.fromkeys(submits)))

@@ -611,11 +611,19 @@ def reason_of(task: Task, job: Job | None) -> str:
         return "Slurm does not know its job any more"
     if len(job.counts) > 1:
         return "of its tasks " + ", ".join(f"{number} {state}" for state, number in sorted(job.counts.items()))
-    if task.status is Status.CANCELLED and task.wish is None and job.reason == "DependencyNeverSatisfied":
-        return FOR_EVER[job.reason]
+    if task.status is Status.CANCELLED and task.wish is None and was_in_vain(job):
+        return FOR_EVER["DependencyNeverSatisfied"]
     if job.exitcode.endswith(f":{cluster.LAUNCH_FAILURE}"):
         return "Slurm could not launch it; the folder of its output may be missing"
     return MEANINGS.get(job.state, "") or reason(task)
+
+
+def was_in_vain(job: Job) -> bool:
+    """Whether Slurm itself took a job from the queue, since what it waited for did not come.
+
+    Accounting tells of the reason that it had while there was hope, but also of who cancels a job.
+    """
+    return job.reason == "DependencyNeverSatisfied" or (job.reason == "Dependency" and job.accounted and not job.by)
 
 
 def waiting_for(told: Mapping[str, Any]) -> str:

@@ -1,0 +1,444 @@
+"""Commands in a real tmux, on a server of the test's own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from qrec.api import Qrec
+from qrec.executors.tmux import TmuxExecutor, call_of
+from qrec.registry import BUILTIN, Registry
+from qrec.task import Status, Task
+from tests.helpers import processes_of, wait_until
+from tests.terminals import Terminal, Tmux, ways
+
+#: Waits until it is let go, whatever it has been sent before by the shell that starts it.
+HOLD = "until [ -e go ]; do sleep 0.02; done"
+LINE = shlex.join([sys.executable, "-m", "qrec"])
+
+
+def last(qrec) -> Task:
+    """The task last started, as it stands."""
+    return Task.from_plain(qrec("ls", "--json", "-n", "1").json[0])
+
+
+def in_tmux(qrec, *words, **popen) -> Task:
+    """Run that in a session of qrec's own."""
+    qrec("run", "-e", "tmux", *words, check=True, **popen)
+    return last(qrec)
+
+
+def ended(qrec) -> Task:
+    """The task last started, when it is over."""
+    qrec("wait")
+    return last(qrec)
+
+
+def log(qrec, stream: str = "stdout") -> bytes:
+    return qrec("log", f"--{stream}", check=True).stdout
+
+
+# Which command lines
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tmux new-session -d x", "tmux new x", "tmux new-window x", "tmux neww x", "tmux split-window x", "tmux splitw",
+        "/usr/bin/tmux new -d", "tmux -L name new -d", "tmux -Lname new", "tmux -2u -S '/a b/c' -f file splitw -h x",
+    ],
+)  # fmt: skip
+def test_lines_that_open_a_pane_are_taken(home, line):
+    assert Registry(str(home)).pick_executor(line) == "tmux"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tmux", "tmux ls", "tmux attach -t new", "tmux -L new ls", "tmux kill-session -t new-session", "xtmux new",
+        "echo tmux new", "tmux newish", "tmux send-keys new-window",
+    ],
+)  # fmt: skip
+def test_other_lines_are_not(home, line):
+    assert Registry(str(home)).pick_executor(line) == "shell"
+
+
+def test_the_registry_and_the_executor_agree():
+    assert TmuxExecutor.pattern in {plugin.pattern for plugin in BUILTIN}
+
+
+@pytest.mark.parametrize(
+    ("words", "command", "detached"),
+    [
+        ("tmux new -d -s x 'a b'", ("a b",), True),
+        ("tmux -L n new -s x a b", ("a", "b"), False),
+        ("tmux neww a 'b\\;'", ("a", "b;"), True),
+        ("tmux new -d a ';' splitw b", (), False),
+        ("tmux new -A -s x a", (), False),
+        ("tmux new -d", (), True),
+    ],
+)
+def test_what_a_line_asks_for(words, command, detached):
+    call = call_of(Task(uid="", executor="tmux", argv=tuple(shlex.split(words))))
+    assert call is not None
+    assert (call.command, call.detached) == (command, detached)
+
+
+# A session of qrec's own
+
+
+def test_streams_are_apart_and_the_record_is_like_any_other(qrec, tmux, kind):
+    script = "import os, sys; print(os.getpid()); os.write(1, bytes(range(256))); sys.stderr.write('oops\\n'); exit(3)"
+    told = qrec("run", "-e", "tmux", sys.executable, "-c", script, check=True)
+    task = ended(qrec)
+    assert told.err == f"[{task.uid}][running in tmux session {task.data['tmux']['session']}]\n"
+    assert (task.executor, task.status, task.returncode) == ("tmux", "failed", 3)
+    assert log(qrec) == b"%d\n" % task.pid + bytes(range(256))
+    assert log(qrec, "stderr") == b"oops\n"
+    assert task.usage["cpu"] > 0
+    assert task.facts["host"]
+    assert task.data["reason"] == "exit code 3"
+
+
+def test_nothing_depends_on_the_server(qrec, tmux, old_server, tmp_path):
+    """Neither its environment, nor its folder, nor its umask."""
+    odd = {"ODD": "a\nb \udcff'\"#{pid}$", "PWD": str(tmp_path)}
+    script = "import os, json; print(json.dumps([dict(os.environ), os.getcwd(), os.umask(0)]))"
+    before = os.umask(0o027)
+    try:
+        direct = json.loads(qrec("run", "-q", sys.executable, "-c", script, env=odd, check=True).out)
+        in_tmux(qrec, sys.executable, "-c", script, env=odd)
+    finally:
+        os.umask(before)
+    ended(qrec)
+    seen = json.loads(log(qrec))
+    pane = {
+        name: seen[0].pop(name, None) for name in ("TERM", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "TMUX", "TMUX_PANE")
+    }
+    direct[0].pop("TERM")
+    assert seen == direct
+    assert pane["TMUX"]
+    assert pane["TMUX_PANE"]
+
+
+def test_home_and_store_are_those_of_the_call(qrec, tmux, old_server, tmp_path):
+    other = ("--home", str(tmp_path / "other"), "--store", "filesystem")
+    qrec(*other, "run", "-e", "tmux", "echo", "there", check=True)
+    qrec(*other, "wait", check=True)
+    assert qrec(*other, "log", check=True).out == "there\n"
+    assert qrec("ls", "--json").json == []
+
+
+def test_it_goes_on_when_the_terminal_is_closed(qrec, tmux, home, tmp_path):
+    script = (
+        f"cd {shlex.quote(str(tmp_path))}; {LINE} run -e tmux sh -c {shlex.quote(HOLD + '; echo on')}; echo back; cat"
+    )
+    with Terminal(["sh", "-c", script]) as terminal:
+        terminal.wait_for(b"back")
+    assert last(qrec).status == "running"
+    (tmp_path / "go").touch()
+    assert ended(qrec).status == "complete"
+    assert log(qrec) == b"on\n"
+
+
+def test_a_command_that_is_not_there(qrec, tmux):
+    told = qrec("run", "-e", "tmux", "no-such-program")
+    assert told.returncode == 127
+    assert last(qrec).data["reason"] == "command not found"
+
+
+def test_no_tmux(qrec, tmp_path, home):
+    told = qrec("run", "-e", "tmux", "true", env={"PATH": str(tmp_path)})
+    assert told.returncode == 127
+    assert told.err.startswith("qrec: tmux: command not found\n")
+    assert last(qrec).status == "failed"
+    assert os.listdir(home / "incoming") == []
+
+
+def test_a_server_that_refuses(qrec, tmp_path, home):
+    told = qrec("run", "-e", "tmux", "true", env={"QREC_TMUX_SOCKET": str(tmp_path / "none" / "socket")})
+    assert told.returncode == 125
+    assert "qrec: tmux: " in told.err
+    assert last(qrec).status == "failed"
+    assert os.listdir(home / "incoming") == []
+
+
+def test_the_socket_is_a_setting(qrec, tmux):
+    qrec("config", "set", "tmux_socket", "aside", check=True)
+    task = in_tmux(qrec, "sleep", "600")
+    assert tmux("-L", "aside", "list-sessions", "-F", "#{session_name}").split() == [task.data["tmux"]["session"]]
+    qrec("cancel", check=True)
+
+
+def test_what_waits_for_the_pane_is_private_and_soon_gone(qrec, tmux, home):
+    in_tmux(qrec, "sleep", "600")
+    assert os.listdir(home / "incoming") == []
+
+
+def test_rerun_is_another_session(qrec, tmux):
+    in_tmux(qrec, "sh", "-c", "echo once")
+    first = ended(qrec)
+    qrec("rerun", check=True)
+    second = ended(qrec)
+    assert (second.uid, second.attempt, second.status) == (first.uid, 2, "complete")
+    assert second.data["tmux"]["session"] == first.data["tmux"]["session"] + "-2"
+    assert log(qrec) == b"once\n"
+
+
+def test_a_time_limit(qrec, tmux):
+    qrec("run", "-t", "0.3", "-e", "tmux", "sleep", "600", check=True)
+    assert (ended(qrec).returncode, last(qrec).status) == (124, "failed")
+
+
+# tmux's own command lines
+
+
+@pytest.mark.parametrize("name", ["a.b", "a:b", "two words", "it's", 'say "x"', "-x", "#{pid}", "ü"])
+def test_names_of_sessions(qrec, tmux, name, tmp_path):
+    given = qrec(
+        "run", "tmux", "new-session", "-d", f"-s{name}", "echo out; echo err >&2; " + HOLD + "; exit 4", check=True
+    )
+    task = last(qrec)
+    assert task.status == "running"
+    assert task.data["tmux"]["session"] in tmux("list-sessions", "-F", "#{session_name}").splitlines()
+    assert f"[running in tmux session {task.data['tmux']['session']}]" in given.err
+    (tmp_path / "go").touch()
+    assert (ended(qrec).returncode, log(qrec), log(qrec, "stderr")) == (4, b"out\n", b"err\n")
+
+
+def test_several_words_are_no_line_for_the_shell(qrec, tmux):
+    qrec("run", "tmux", "new", "-d", "printf", "%s|", "a b", "$HOME", "x\\;", check=True)
+    ended(qrec)
+    assert log(qrec) == b"a b|$HOME|x;|"
+
+
+def test_options_of_tmux_hold(qrec, tmux, old_server, tmp_path):
+    (tmp_path / "there").mkdir()
+    line = "echo $FROM $PWD $OLD; pwd"
+    told = qrec(
+        "run", "tmux", "neww", "-P", "-F", "said", "-e", "FROM=tmux", "-c", str(tmp_path / "there"), line, check=True
+    )
+    task = ended(qrec)
+    assert told.out == "said\n"
+    assert log(qrec).decode() == f"tmux {tmp_path}/there\n{tmp_path}/there\n"
+    assert task.pwd == str(tmp_path / "there")
+
+
+def test_split(qrec, tmux, old_server):
+    qrec("run", "tmux", "splitw", "-t", "old", "exit 5", check=True)
+    task = ended(qrec)
+    assert (task.returncode, task.data["tmux"]["session"]) == (5, "old")
+
+
+def test_what_tmux_refuses_has_failed(qrec, tmux, old_server, home):
+    told = qrec("run", "tmux", "new-session", "-d", "-s", "old", "echo never")
+    assert told.returncode == 1
+    assert told.err.startswith("duplicate session: old\n")
+    assert (last(qrec).status, log(qrec, "stderr")) == ("failed", b"duplicate session: old\n")
+    assert os.listdir(home / "incoming") == []
+
+
+def test_a_session_in_this_terminal(qrec, tmux, tmp_path):
+    line = "echo in; read word; echo got $word; exit 6"
+    with Terminal(
+        [sys.executable, "-m", "qrec", "run", "tmux", "new-session", "-s", "here", line], TERM="xterm"
+    ) as terminal:
+        terminal.wait_for(b"in")
+        assert last(qrec).status == "running"
+        terminal.send(b"it\r")
+        assert terminal.end() == 6
+    assert log(qrec) == b"in\ngot it\n"
+
+
+def test_without_a_command_it_is_run_as_given(qrec, tmux):
+    qrec("run", "tmux", "new-session", "-d", "-s", "plain", check=True)
+    assert "plain" in tmux("list-sessions", "-F", "#{session_name}").split()
+    assert last(qrec).status == "complete"
+    refused = qrec("exec", "screen")
+    assert refused.returncode == 1
+    assert "no pane in tmux" in refused.err
+
+
+# From outside
+
+
+@pytest.mark.parametrize("kill", ["session", "server", "pane"])
+def test_killed_from_outside(qrec, tmux, kill):
+    task = in_tmux(qrec, "sh", "-c", "trap 'echo bye; exit 129' HUP; echo begun; while :; do sleep 0.05; done")
+    wait_until(lambda: log(qrec) == b"begun\n")
+    target = {"session": ["-t", task.data["tmux"]["session"]], "server": [], "pane": ["-t", task.data["tmux"]["pane"]]}
+    tmux(f"kill-{kill}", *target[kill])
+    over = ended(qrec)
+    assert (over.status, over.data["interrupted"]) == ("cancelled", signal.SIGHUP)
+    assert log(qrec).startswith(b"begun\n")
+
+
+def test_recorder_and_command_killed(qrec, tmux):
+    task = in_tmux(qrec, "sh", "-c", "echo begun; exec sleep 600")
+    wait_until(lambda: log(qrec) == b"begun\n")
+    for pid in (task.data["process"]["recorder"][0], task.pid):
+        os.kill(int(pid or 0), signal.SIGKILL)
+    wait_until(lambda: last(qrec).status == "lost")
+    assert log(qrec) == b"begun\n"
+
+
+def test_the_machine_was_booted(qrec, tmux, home, tmp_path):
+    """The record says so by a boot id that is not this one."""
+    task = in_tmux(qrec, "sh", "-c", "echo begun; until [ -e go ]; do sleep 0.05; done")
+    wait_until(lambda: log(qrec) == b"begun\n")
+    for process in psutil.Process(task.data["process"]["recorder"][0]), psutil.Process(task.pid):
+        process.suspend()  # gone with the machine
+    store = Qrec(str(home)).store
+    store.change(task.uid, data={**task.data, "process": {**task.data["process"], "boot": "another"}})
+    assert last(qrec).status == "lost"
+    (tmp_path / "go").touch()
+    qrec("rerun", check=True)
+    assert (ended(qrec).status, last(qrec).attempt) == ("complete", 2)
+
+
+def test_another_server_with_the_same_ids_is_left_alone(qrec, tmux):
+    task = in_tmux(qrec, "sh", "-c", "trap '' HUP; while :; do sleep 0.05; done")
+    tmux("kill-server")
+    wait_until(lambda: not (Path(task.data["tmux"]["socket"]).exists() and tmux("ls", check=False)))
+    tmux("new-session", "-d", "-x", "80", "cat")
+    assert tmux("list-panes", "-a", "-F", "#{pane_id}").split() == [task.data["tmux"]["pane"]]
+    told = qrec("exec", "send", "--text", "rm", "--enter")
+    assert told.returncode == 1
+    assert "gone" in told.err or "is for tasks" in told.err
+    assert tmux("capture-pane", "-p").strip() == ""
+
+
+# Actions
+
+
+def test_cancel_interrupts_first(qrec, tmux):
+    script = (
+        "import time; print('in', flush=True)\ntry: time.sleep(600)\nexcept KeyboardInterrupt: print('saved'); exit(7)"
+    )
+    in_tmux(qrec, sys.executable, "-c", script)
+    wait_until(lambda: log(qrec) == b"in\n")
+    qrec("cancel", check=True)
+    task = last(qrec)
+    assert (task.status, task.returncode, log(qrec)) == ("cancelled", 7, b"in\nsaved\n")
+
+
+def test_cancel_terminates_next_and_kills_at_last(qrec, tmux):
+    script = "trap 'echo INT' INT; trap 'echo TERM' TERM; echo in; while :; do sleep 0.05; done"
+    task = in_tmux(qrec, "sh", "-c", script, env={"QREC_GRACE": "0.5"})
+    wait_until(lambda: log(qrec) == b"in\n")
+    qrec("cancel", check=True, env={"QREC_GRACE": "0.5"})
+    over = last(qrec)
+    assert (over.status, over.signal) == ("cancelled", signal.SIGKILL)
+    said = log(qrec).decode().split()
+    assert said[:2] == ["in", "INT"]
+    assert "TERM" in said
+    assert task.data["tmux"]["session"] not in tmux("list-sessions", "-F", "#{session_name}", check=False).split()
+
+
+def test_a_pane_that_would_stay_goes_with_a_cancel(qrec, tmux, old_server):
+    tmux("set", "-g", "remain-on-exit", "on")
+    task = in_tmux(qrec, "sleep", "600")
+    qrec("cancel", check=True)
+    assert task.data["tmux"]["session"] not in tmux("list-sessions", "-F", "#{session_name}").split()
+
+
+def test_status_screen_and_send(qrec, tmux):
+    task = in_tmux(
+        qrec, "sh", "-c", "printf '\\033[31mred\\033[0m\\n'; while read -r word; do echo \"got <$word>\"; done"
+    )
+    wait_until(lambda: "red" in qrec("exec", "screen").out)
+    assert "\x1b[31mred" in qrec("exec", "screen").out
+    told = qrec("exec", "status", "--json").json
+    assert (told["status"], told["pid"], told["pane"]) == ("running", task.pid, task.data["tmux"]["pane"])
+    assert (told["session"], told["attached"], told["dead"]) == (task.data["tmux"]["session"], "0", "0")
+    words = ['it\'s #{pid} "$HOME";', "-l ü Enter", "a\\;", ";"]
+    for word in words:
+        qrec("exec", "send", f"--text={word}", "--enter", check=True)
+    wanted = "red\n" + "".join(f"got <{word}>\n" for word in words)
+    wait_until(lambda: log(qrec).decode().replace("\x1b[31m", "").replace("\x1b[0m", "") == wanted, what=wanted)
+    assert qrec("exec", "send").returncode == 1
+    qrec("cancel", check=True)
+    assert qrec("exec", "screen").returncode == 1
+
+
+def test_attach_wants_a_terminal(qrec, tmux):
+    in_tmux(qrec, "sleep", "600")
+    told = qrec("exec", "attach")
+    assert told.returncode == 1
+    assert "a terminal is needed" in told.err
+
+
+def test_two_terminals_at_once(qrec, tmux, tmp_path, home):
+    """One command, begun in one terminal and attached to from both; what is typed in either arrives."""
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    path = ways(tmp_path)["native"]
+    with Tmux(path, tmp_path / "one") as one, Tmux(path, tmp_path / "two") as two:
+        one.type(f"{LINE} run -q -e tmux sh -c 'while read -r word; do echo \"got <$word>\"; done'")
+        one.press("Enter")
+        wait_until(lambda: qrec("ls", "--json").json)
+        for terminal, word in ((one, "first"), (two, "second")):
+            terminal.type(f"unset TMUX; clear; {LINE} exec attach")
+            terminal.press("Enter")
+            wait_until(
+                lambda word=word: int(qrec("exec", "status", "--json").json["attached"]) == 1 + (word == "second")
+            )
+            terminal.type(word)
+            terminal.press("Enter")
+            wait_until(lambda word=word: f"got <{word}>" in log(qrec).decode())
+        assert "got <first>" in one.settle("got <second>")
+        two.type(" ")
+        qrec("cancel", check=True)
+        assert "exited" in one.settle("[exited]")
+        assert "exited" in two.settle("[exited]")
+
+
+def test_attach_inside_switches(qrec, tmux, tmp_path):
+    """A client that shows a session of the same server shows the task's then."""
+    with Terminal(["tmux", "new-session", "-s", "mine", "sh"], TERM="xterm") as terminal:
+        wait_until(lambda: "mine" in tmux("list-sessions", "-F", "#{session_name}", check=False))
+        task = in_tmux(qrec, "sleep", "600")
+        terminal.send(f"{LINE} exec attach\r".encode())
+        shown = task.data["tmux"]["session"]
+        terminal.wait_until(lambda: tmux("list-clients", "-F", "#{client_session}").split() == [shown])
+        tmux("kill-server")
+        terminal.end()
+
+
+# Much at once
+
+
+def test_a_hundred_megabytes_are_exact(qrec, tmux, tmp_path):
+    """All of which has scrolled away."""
+    count = 100_000_000
+    script = (
+        "import os, hashlib; block = bytes(os.urandom(1 << 16).hex(), 'ascii')[:125_000].replace(b'a', b'\\n'); sum = hashlib.sha256()\n"
+        f"for _ in range({count} // 125_000): sum.update(block); os.writev(1, [block]) == 125_000 or exit(1)\n"
+        "open('sum', 'w').write(sum.hexdigest())"
+    )
+    in_tmux(qrec, sys.executable, "-c", script)
+    qrec("wait", check=True, timeout=110)
+    assert last(qrec).status == "complete"
+    output = log(qrec)
+    assert len(output) == count
+    assert hashlib.sha256(output).hexdigest() == (tmp_path / "sum").read_text()
+
+
+def test_fifty_at_once(qrec, start, tmux, tmp_path):
+    calls = [start("run", "-q", "-e", "tmux", "sh", "-c", f"echo {number}; exit {number}") for number in range(50)]
+    assert [call.wait(100) for call in calls] == [0] * 50
+    qrec("wait", *(str(number) for number in range(1, 51)), timeout=100)
+    tasks = qrec("ls", "-n", "60", "--json").json
+    assert sorted(task["returncode"] for task in tasks) == list(range(50))
+    assert {task["status"] for task in tasks if task["returncode"]} == {Status.FAILED}
+    for task in tasks[::10]:
+        assert qrec("log", str(task["number"])).out == f"{task['returncode']}\n"
+    wait_until(lambda: not [one for one in processes_of(tmp_path) if "tmux" in one.name()], what="tmux's server to end")
