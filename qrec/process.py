@@ -145,20 +145,13 @@ def spawn(
     env = own_environment() if env is None else dict(env)
     if cwd is not None:
         argv, env["PWD"] = in_folder(argv, cwd), cwd
-    actions: list[tuple[Any, ...]] = [
-        (os.POSIX_SPAWN_CLOSE, number) if source is None else (os.POSIX_SPAWN_DUP2, source, number)
-        for number, source in streams.items()
-    ]
-    options: dict[str, Any] = {"setpgroup": 0} if own_group else {"setsid": True} if new_session else {}
-    if session is not None:  # the first terminal that the leader of a session opens rules it
-        options["setsid"] = True
-        actions += [(os.POSIX_SPAWN_OPEN, 0, session, os.O_RDWR, 0)]
-        actions += [(os.POSIX_SPAWN_DUP2, 0, number) for number in (1, 2)]
+    apart: dict[str, Any] = {"setpgroup": 0} if own_group else {"setsid": True} if new_session or session else {}
     restored = [s for s in (getattr(signal, "SIGPIPE", None), getattr(signal, "SIGXFSZ", None)) if s]
 
     def start(words: Sequence[str]) -> int:
+        actions = [*redirections(streams), *(session_of(session) if session else ())]
         return os.posix_spawnp(
-            words[0], list(words), env, file_actions=actions, setsigmask=mask, setsigdef=restored, **options
+            words[0], list(words), env, file_actions=actions, setsigmask=mask, setsigdef=restored, **apart
         )
 
     try:
@@ -171,6 +164,20 @@ def spawn(
         if not argv[0]:
             raise CommandNotFound("'': command not found") from None
         raise CouldNotStart(f"{argv[0]!r}: a NUL character cannot be part of a command") from None
+
+
+def redirections(streams: Mapping[int, int | None]) -> list[tuple[Any, ...]]:
+    """What a child does with its descriptors before it begins."""
+    return [
+        (os.POSIX_SPAWN_CLOSE, number) if source is None else (os.POSIX_SPAWN_DUP2, source, number)
+        for number, source in streams.items()
+    ]
+
+
+def session_of(terminal: str) -> list[tuple[Any, ...]]:
+    """What makes a terminal the ruler of a child's session: the first that the leader opens becomes it."""
+    opened = (os.POSIX_SPAWN_OPEN, 0, terminal, os.O_RDWR, 0)
+    return [opened, *((os.POSIX_SPAWN_DUP2, 0, number) for number in (1, 2))]
 
 
 def hear_of_children() -> None:
