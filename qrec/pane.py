@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 
 from qrec.config import replace_file
-from qrec.output import make_private
+from qrec.output import listed, make_private
 from qrec.process import own_environment, own_umask
 from qrec.task import Record, Task
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from qrec.observer import Request
     from qrec.recorder import Terms
 
+NEVER = 3600.0  #: seconds after which no pane will come for what was written for it
 #: The variables that tell of the pane, and so are the pane's.
 OF_PANE = ("TERM", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "COLORTERM", "TMUX", "TMUX_PANE")
 
@@ -87,7 +89,18 @@ def leave_entry(path: str, request: Request, terms: Terms, in_shell: bool, folde
         in_shell=in_shell, pty=terms.pty, one_stream=terms.one_stream, redact=terms.redactor is not None,
     )  # fmt: skip
     make_private(os.path.dirname(path))
+    remove_left(os.path.dirname(path))
     replace_file(path, json.dumps(entry.asdict(), default=dict).encode())
+
+
+def remove_left(folder: str) -> None:
+    """Remove what was written for panes that never came, by calls that were killed: environments may hold secrets."""
+    for path in (os.path.join(folder, name) for name in listed(folder) if name.endswith(".pane")):
+        try:
+            if time.time() - os.stat(path).st_mtime > NEVER:
+                os.unlink(path)
+        except OSError:
+            pass  # somebody was quicker
 
 
 def as_letters(word: str) -> str:

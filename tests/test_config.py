@@ -23,6 +23,7 @@ SET = (
     ("shell", "/bin/zsh", "/bin/zsh"),
     ("secrets", "PROJECT-[0-9]+", ("PROJECT-[0-9]+",)),
     ("variables", "WANDB_*", ("WANDB_*",)),
+    ("tmux_socket", "aside", "aside"),
     ("keep_size", "20G", "20G"),
     ("keep_age", "180d", "180d"),
 )
@@ -117,12 +118,12 @@ def test_settings_do_what_they_say(home, qrec, tmp_path):
 def test_get_set_list_path(home):
     assert call("config", "path").out == f"{home}/config.toml\n"
     assert not home.exists(), "looking makes nothing"
-    assert [call("config", "get", s.name).out for s in SETTINGS] == ["sqlite\n", "false\n", "10s\n", *["\n"] * 5]
+    assert [call("config", "get", s.name).out for s in SETTINGS] == ["sqlite\n", "false\n", "10s\n", *["\n"] * 6]
     for name, word, _ in SET:
         assert call("config", "set", name, word, check=True).out == ""
     written = {
         "store": "filesystem", "quiet": "true", "grace": "60s", "shell": "/bin/zsh", "secrets": "PROJECT-[0-9]+",
-        "variables": "WANDB_*", "keep_size": "20G", "keep_age": "180d",
+        "variables": "WANDB_*", "tmux_socket": "aside", "keep_size": "20G", "keep_age": "180d",
     }  # fmt: skip
     assert {name: call("config", "get", name).out for name, *_ in SET} == {k: f"{v}\n" for k, v in written.items()}
     assert call("config", "list", "--json").json == {

@@ -87,7 +87,7 @@ def test_usage_of_a_detached_command(qrec):
 
 def test_usage_of_a_lost_command(qrec, start, tmp_path):
     runner = start("run", "sh", "-c", "echo $$ >pid; sleep 60")
-    wait_until(lambda: qrec("usage", "--json").json["points"] if (tmp_path / "pid").exists() else None)
+    wait_until(lambda: qrec("usage", "--json").json["points"] if (tmp_path / "pid").exists() else [])
     runner.kill()
     runner.wait()
     os.kill(int((tmp_path / "pid").read_text()), 9)

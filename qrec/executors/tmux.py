@@ -16,7 +16,7 @@ from qrec.errors import CouldNotStart, NoSuchTask, Refused, StoreError
 from qrec.executors.base import Option, action
 from qrec.executors.shell import ShellExecutor, words_to_run
 from qrec.pane import entry_path, leave_entry, take_back, words_for
-from qrec.process import Ended, end_family, family, own_environment, send, spawn, start_ticks
+from qrec.process import Ended, end_family, family, own_environment, reap, send, spawn, start_ticks
 from qrec.recorder import Recording, elsewhere, runs
 from qrec.task import UNFINISHED, Record, Status, Task
 
@@ -88,8 +88,8 @@ class TmuxExecutor(ShellExecutor):
         except (CouldNotStart, OSError) as error:
             take_back(path)
             return self.refused(task, f"qrec: {error}\n", getattr(error, "exit_code", CouldNotStart.exit_code), known)
-        if client.code and take_back(path):
-            return self.refused(task, client.stderr, CouldNotStart.exit_code if call.own else client.code, known)
+        if client.failed and take_back(path):
+            return self.refused(task, client.stderr, CouldNotStart.exit_code if call.own else client.code or 1, known)
         begun = self.begun(task, path, client.pane)
         if begun is None:
             line = "qrec: the process that was to record in tmux has ended; `qrec doctor` may tell why\n"
@@ -256,6 +256,11 @@ class Client(Record):
     stderr: str = ""
     pane: int | None = None  #: the process in the new pane, where we asked for it
 
+    @property
+    def failed(self) -> bool:
+        """Whether there is no pane; tmux ends with 0 even where it could start no server."""
+        return bool(self.code or self.stderr)
+
 
 class Call(Record):
     """A tmux command line that opens a pane."""
@@ -287,7 +292,7 @@ class Call(Record):
         )  # fmt: skip
         number = (done.stdout or b"").strip()
         said = done.stderr.decode("utf-8", "surrogateescape")
-        said = f"qrec: tmux: {said}" if self.own else said
+        said = f"qrec: tmux: {said}" if self.own and said else said
         return Client(code=done.returncode, stderr=said, pane=int(number) if number.isdigit() else None)
 
 
@@ -296,7 +301,7 @@ def run_here(words: Sequence[str], folder: str | None) -> Client:
     pid = spawn(words, {}, cwd=folder)
     while True:
         try:
-            return Client(code=os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            return Client(code=reap(pid).returncode)
         except KeyboardInterrupt:
             continue  # it is the client's
 
