@@ -101,7 +101,7 @@ def test_usage_of_a_lost_command(qrec, start, tmp_path):
 @pytest.fixture
 def repository(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    folder = tmp_path / "repository"
+    folder: Path = tmp_path / "repository"
     folder.mkdir()
     (folder / "file").write_text("one\n")
     for words in (["init", "-q", "-b", "work"], ["add", "."], ["commit", "-qm", "first"]):
