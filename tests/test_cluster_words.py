@@ -644,3 +644,10 @@ def test_ctrl_c_ends_the_call(program, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         cluster.call(["squeue"], 60)
     assert not alive(int(pid.read_text()))
+
+
+def test_a_task_that_accounting_tells_of_by_the_arrays_id_counts_once():
+    tasks = [cluster.Job(jobid=f"7_{n}", raw=str(7 + n), state="COMPLETED", submit=1.0) for n in range(3)]
+    lagging = cluster.Job(jobid="7", raw="7", state="COMPLETED", submit=1.0)
+    assert cluster.whole([*tasks, lagging]).counts == {"COMPLETED": 3}
+    assert cluster.whole([lagging]) == lagging
