@@ -491,14 +491,19 @@ class Ahead:
         return self.blocks[stream][offset : offset + size]
 
 
-def merged(output: Output, streams: Sequence[str] = STREAMS) -> Iterator[tuple[str, bytes]]:
-    """The bytes of the chosen streams in the order in which they came, in blocks of bounded size."""
+def pieces(output: Output, streams: Sequence[str] = STREAMS) -> Iterator[tuple[float, str, bytes]]:
+    """The chosen streams in the order in which they came: seconds since the start, stream, a block of bounded size."""
     ahead, where = Ahead(output), dict.fromkeys(STREAMS, 0)
-    for _, stream, size in sequence(output):
+    for at, stream, size in sequence(output):
         start = where[stream]
         where[stream] += size
         if stream in streams:
-            yield from ((stream, ahead.read(stream, *span)) for span in spans(start, size))
+            yield from ((at, stream, ahead.read(stream, *span)) for span in spans(start, size))
+
+
+def merged(output: Output, streams: Sequence[str] = STREAMS) -> Iterator[tuple[str, bytes]]:
+    """The same without the times."""
+    return ((stream, block) for _, stream, block in pieces(output, streams))
 
 
 def spans(start: int, size: int) -> Iterator[tuple[int, int]]:

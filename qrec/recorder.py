@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from qrec.facts import Changes
-    from qrec.process import Sink
     from qrec.redact import Redactor
     from qrec.stores.base import Store
     from qrec.usage import Meter
@@ -267,7 +266,7 @@ class Recording:
         self.spooled = False
         self.folder = attempt_folder(self.home, task.uid, task.attempt)
         self.writer = Writer(self.folder)
-        self.sink: Sink = self.writer if redactor is None else RedactingSink(self.writer, redactor)
+        self.sink: Writer | RedactingSink = self.writer if redactor is None else RedactingSink(self.writer, redactor)
         self.started = time.monotonic()
         self.oom_kills = oom_kills()
         self.shim: int | None = None  #: the pid of the shim, if the command runs under one
@@ -423,9 +422,7 @@ class Recording:
 
     def close(self, ended: Ended, received: list[int] | None = None, limit: float | None = None) -> Task:
         """Write down how it ended."""
-        if isinstance(self.sink, RedactingSink):
-            self.sink.close()
-        self.writer.close()
+        self.sink.close()
         if self.writer.trouble is not None:
             self.complain(f"output recorded only in part: {self.writer.folder}: {self.writer.trouble.strerror}")
         fields = ended_fields(self.task, ended, received or [], limit)
@@ -501,10 +498,11 @@ class RedactingSink:
             self.writer.write(stream, memoryview(shown))
 
     def close(self) -> None:
-        """Record the rest."""
+        """Record the rest, and close the writer."""
         for name, one in self.filters.items():
             if rest := one.flush():
                 self.writer.write(name, memoryview(rest))
+        self.writer.close()
 
 
 def explained(task: Task, killed_for_memory: int = 0) -> dict[str, str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 
-from qrec.output import BLOCK, STREAMS, Ahead, last_spans, sequence, spans
+from qrec.output import BLOCK, STREAMS, Ahead, last_spans, pieces, sequence
 from qrec.task import Record
 
 TYPE_CHECKING = False
@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     Piece = tuple[float, str, bytes]
 
 QUOTED = 2048  #: bytes that are looked at for a line before or after a silence
-
-
-def pieces(output: Output, streams: Sequence[str] = STREAMS) -> Iterator[Piece]:
-    """The chosen streams of an output in the order in which they came, in pieces of bounded size."""
-    ahead = Ahead(output)
-    where = dict.fromkeys(STREAMS, 0)
-    for at, stream, size in sequence(output):
-        start = where[stream]
-        where[stream] += size
-        if stream in streams:
-            yield from ((at, stream, ahead.read(stream, *span)) for span in spans(start, size))
 
 
 def last_pieces(output: Output, lines: int, streams: Sequence[str] = STREAMS) -> tuple[Iterator[Piece], set[str]]:

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from qrec.cli.printed import RESTORED, Stage
 from qrec.doors import cast
-from qrec.output import STREAMS, InStore
+from qrec.output import STREAMS, InStore, pieces
 from qrec.task import Kept, Task
-from qrec.timeline import pieces, play
+from qrec.timeline import play
 from tests.helpers import wait_until
 from tests.test_look_back import add, call, door, in_terminal, one_line
 from tests.test_timeline import BLOCKS, BROKEN_OFF, ERR, OUT, printed, record

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qrec import timeline
-from qrec.output import MARKS, STREAMS, Files, InStore, Writer, attempt_folder
+from qrec.output import MARKS, STREAMS, Files, InStore, Writer, attempt_folder, pieces
 from qrec.task import Kept, moment, timestamp
 from qrec.terminal_text import HELD, LONGEST, Screen, plain
-from qrec.timeline import laid_out, last_pieces, lines, longest_silence, pieces, silences
+from qrec.timeline import laid_out, last_pieces, lines, longest_silence, silences
 from tests.helpers import wait_until
 from tests.test_look_back import add, call, door, in_terminal, one_line, speak_in_turn, turns
 

@@ -82,15 +82,13 @@ def log(
 
 def print_log(door: Qrec, found: Task, streams: Sequence[str], lines: int | None, follow: bool, as_json: bool) -> None:
     """Print what was printed as it is."""
-    from qrec.output import Frozen, last_lines
-    from qrec.timeline import pieces
+    from qrec.output import Frozen, last_lines, merged
 
     if follow:
         blocks = door.follow(found, streams, lines)
     else:
         output = Frozen(door.output(found))
-        whole = ((stream, block) for _, stream, block in pieces(output, streams))
-        blocks = whole if lines is None else last_lines(output, lines, streams)
+        blocks = merged(output, streams) if lines is None else last_lines(output, lines, streams)
     (print_json_log if as_json else print_blocks)(blocks, follow)
 
 
@@ -179,8 +177,8 @@ def timed(
     streams that begin amidst a line."""
     from itertools import chain
 
-    from qrec.output import Frozen
-    from qrec.timeline import last_pieces, pieces
+    from qrec.output import Frozen, pieces
+    from qrec.timeline import last_pieces
 
     begun = Frozen(door.output(task))
     told, amidst = (pieces(begun, streams), set()) if lines is None else last_pieces(begun, lines, streams)
@@ -318,8 +316,8 @@ def replay(
 
     Ctrl-C ends it, and leaves no colours behind.
     """
-    from qrec.output import STREAMS, Frozen
-    from qrec.timeline import pieces, play
+    from qrec.output import STREAMS, Frozen, pieces
+    from qrec.timeline import play
     from qrec.units import seconds
 
     if not 0 < speed < float("inf"):

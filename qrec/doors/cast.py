@@ -9,10 +9,9 @@ import codecs
 import json
 import re
 
-from qrec.output import STREAMS
+from qrec.output import STREAMS, pieces
 from qrec.task import moment
 from qrec.terminal_text import Screen
-from qrec.timeline import pieces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
