@@ -9,6 +9,7 @@
     ├── CouldNotStart (125)
     │   ├── CommandNotFound (127)
     │   └── NotExecutable (126)
+    ├── NoSuchQueue, NoSuchJob, DuplicateJob
     └── Refused, BrokenPlugin, NoSuchExecutor, NoSuchAction, NoSuchAttempt
 
 The number is the exit code.  The text of an error is one line: what is wrong and how to mend it.
@@ -144,3 +145,25 @@ class NoSuchAttempt(QrecError):
 
     def __init__(self, uid: str, attempt: int, known: Sequence[int]) -> None:
         super().__init__(f"{uid} has no attempt {attempt}; it has: {', '.join(map(str, known))}")
+
+
+class NoSuchQueue(QrecError):
+    """No queue goes by that name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        there = f"there are: {', '.join(sorted(known))}" if known else "there are none yet"
+        super().__init__(f"no queue is called {name!r}; {there}; `qrec queue new` makes one")
+
+
+class NoSuchJob(QrecError):
+    """Nothing in the queue, and no task, goes by that name."""
+
+    def __init__(self, queue: str, name: str) -> None:
+        super().__init__(f"{name!r} is no job of queue {queue!r}; `qrec queue show {queue}` lists what there is")
+
+
+class DuplicateJob(QrecError):
+    """A job of that name is in the queue already."""
+
+    def __init__(self, queue: str, name: str) -> None:
+        super().__init__(f"there is a job {name!r} in queue {queue!r} already; choose another name")

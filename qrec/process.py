@@ -262,6 +262,20 @@ def reap(pid: int, floor: int = 0) -> Ended:
     not above `floor`, our own peak at its start, says nothing and is left out.
     """
     _, status, usage = os.wait4(pid, 0)
+    return ended_so(status, usage, floor)
+
+
+def reap_any(floor: int = 0) -> tuple[int, Ended] | None:
+    """The pid of a child that has ended, and how; None if there is none now."""
+    try:
+        pid, status, usage = os.wait4(-1, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return (pid, ended_so(status, usage, floor)) if pid else None
+
+
+def ended_so(status: int, usage: Any, floor: int) -> Ended:
+    """What the kernel tells of a child's end."""
     death = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
     return Ended(
         returncode=128 + death if death else os.WEXITSTATUS(status),
@@ -850,8 +864,8 @@ def own_umask() -> str:
 
 
 def shim_process(folder: str) -> tuple[int, int] | None:
-    """The pid and start ticks of the command under a shim; None before it began."""
-    words = shim_line(folder, "process").split()
+    """The pid and start ticks of the command under a shim or a keeper; None before it began."""
+    words = (shim_line(folder, "process") or kept_line(folder, 0)).split()
     return (int(words[0]), int(words[1])) if len(words) == 2 else None
 
 
@@ -869,10 +883,14 @@ def shim_ended(folder: str) -> Ended | None:
     A code above 128 reads as death by a signal, or as an exit with that code: sh does not tell them apart.
     """
     line = shim_line(folder, "ended")
-    if not line:
+    if line:
+        written = os.stat(os.path.join(folder, "ended")).st_mtime
+        return Ended(returncode=int(line), signal=death_told_by(int(line)), at=written)
+    words = kept_line(folder, 1).split()
+    if len(words) != 5:
         return None
-    code = int(line)
-    return Ended(returncode=code, signal=death_told_by(code), at=os.stat(os.path.join(folder, "ended")).st_mtime)
+    code, number, at, cpu, memory = words
+    return Ended(returncode=int(code), signal=int(number) or None, at=float(at), cpu=float(cpu), memory=int(memory))
 
 
 def death_told_by(code: int) -> int | None:
@@ -885,6 +903,12 @@ def shim_unheard(folder: str) -> bool:
     return not os.path.exists(os.path.join(folder, "started")) or (
         os.path.exists(os.path.join(folder, "ended")) and not shim_line(folder, "ended")
     )
+
+
+def kept_line(folder: str, number: int) -> str:
+    """One of the lines that a keeper writes to `started`: who runs, and how it ended; nothing if it is not there."""
+    lines = shim_line(folder, "started").split("\n")
+    return lines[number] if len(lines) > number and lines[0][:1].isdigit() else ""
 
 
 def shim_line(folder: str, name: str) -> str:

@@ -49,6 +49,7 @@ BUILTIN = (
         pattern=r"^(\S*/)?tmux(\s+-[2CDluUNvV]+|\s+-[cfLST]\s*('[^']*'|[^\s']+))*"
         r"\s+(new-session|new|new-window|neww|split-window|splitw)(\s|$)",
     ),
+    Plugin(group=EXECUTORS, name="queue", value="qrec.executors.queue:QueueExecutor"),
     Plugin(group=STORES, name="sqlite", value="qrec.stores.sqlite:SqliteStore"),
     Plugin(group=STORES, name="filesystem", value="qrec.stores.filesystem:FilesystemStore"),
 )

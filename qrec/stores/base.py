@@ -12,6 +12,7 @@ from qrec.task import Kept, Record, Status, Task
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from typing import Any, ClassVar
 
     from qrec.output import Output
@@ -44,6 +45,9 @@ class Query(Record):
     longer: float | None = None  #: ran for so many seconds or more
     memory_over: int | None = None  #: used more bytes of memory than this
     code: int | None = None  #: ended with this return code
+    queue: str | None = None  #: put into this queue
+    name: str | None = None  #: of this name in its queue
+    above: int | None = None  #: with a number above this
 
     def matches(self, task: Task) -> bool:
         """The meaning of the facets, for stores without a query language; the contract suite holds others to it."""
@@ -60,6 +64,9 @@ class Query(Record):
             and (self.longer is None or ran(task) >= self.longer)
             and (self.memory_over is None or task.usage.get("memory", 0) > self.memory_over)
             and (self.code is None or task.returncode == self.code)
+            and (self.queue is None or task.queue == self.queue)
+            and (self.name is None or task.name == self.name)
+            and (self.above is None or task.number > self.above)
         )
 
 
@@ -136,12 +143,18 @@ class Store(abc.ABC):
         """
 
     @abc.abstractmethod
-    def swap(self, uid: str, was: tuple[Status, int], now: Status, *, kept: Kept | None = None, **fields: Any) -> Task:
+    def swap(
+        self, uid: str, was: tuple[Status, int], now: Status, *, kept: Kept | None = None, known: Task | None = None,
+        **fields: Any,
+    ) -> Task:  # fmt: skip
         """Compare and set: give the task the status `now` and these fields if its (status, attempt) still is `was`.
 
         Writes only the named fields, and `kept` as the attempt's output, in one transaction with the event.  Of any
         number of callers with the same `was`, one wins; the others get StaleTask.  IllegalMove if no task
         may go that way; a move from a final to an unfinished status is for `archive`.  NoSuchTask if it is gone.
+
+        Whoever has just read the task may say so with `known`: a store may then do without reading it again, and return
+        what was known with these fields.
         """
 
     @abc.abstractmethod
@@ -184,7 +197,31 @@ class Store(abc.ABC):
         the next.  Turns are kept.
         """
 
+    @abc.abstractmethod
+    def together(self) -> AbstractContextManager[None]:
+        """Let all that this thread does with the store inside the `with` be one step: nobody else writes in between.
+
+        What is read inside is what will be written to.  An error that leaves the `with` takes the changes back, as
+        does a crash, if the store can do so (sqlite); else the changes before it stay, each whole.  Keep it short.
+        """
+
+    @abc.abstractmethod
+    def set_policy(self, queue: str, policy: Mapping[str, Any] | None) -> None:
+        """Remember what holds for a queue, in place of what did; None forgets it.  To change a part, see `together`."""
+
     # Reading
+
+    @abc.abstractmethod
+    def policies(self) -> dict[str, dict[str, Any]]:
+        """What holds for each queue, by its name."""
+
+    @abc.abstractmethod
+    def pulse(self) -> object:
+        """Something that is another whenever somebody else has changed the store since; quickly had."""
+
+    @abc.abstractmethod
+    def last_event(self) -> int:
+        """The sequence number of the newest event; 0 in a new store."""
 
     @abc.abstractmethod
     def get(self, uid: str) -> Task:
@@ -288,6 +325,20 @@ class Store(abc.ABC):
             kept = self.kept(task.uid, task.attempt)
         output = Files(folder) if kept is None else InStore(kept, Files(folder))
         return InStore(Kept(extras=output.extras())) if REMOVED in task.data else output
+
+    def job_names(self, query: Query) -> dict[str, str]:
+        """The uids of the jobs that match and have a name, by that."""
+        return {task.name: task.uid for task in self.newest_first(query) if task.name is not None}
+
+    def statuses(self, uids: Iterable[str]) -> dict[str, Status]:
+        """How these tasks stand; those that are gone are left out."""
+        found = {}
+        for uid in uids:
+            try:
+                found[uid] = self.get(uid).status
+            except NoSuchTask:
+                continue
+        return found
 
     def find(self, query: Query | None = None, limit: int | None = None) -> list[Task]:
         """The newest `limit` tasks that match (None: all of them), by ascending number."""

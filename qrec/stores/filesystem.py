@@ -16,6 +16,8 @@ import fcntl
 import json
 import os
 import time
+from _thread import get_ident
+from contextlib import contextmanager
 
 from qrec.errors import (
     DuplicateTask,
@@ -96,6 +98,7 @@ class FilesystemStore(Store):
         self._where: dict[str, str] = {}  # uid -> path, as far as seen
         self._highest = 0  # the highest number seen
         self._complete = 0  # up to this number all have been seen, the lock being held
+        self._held: tuple[int, Lock] | None = None  # the thread that does several things together, and its lock
 
     @staticmethod
     def default_location(home: str) -> str:
@@ -108,6 +111,37 @@ class FilesystemStore(Store):
         self._where, self._highest, self._complete = {}, 0, 0
 
     # Writing
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """See Store: the lock is held all the time.  A crash leaves the changes before it, each whole."""
+        if self._held_here():
+            yield
+            return
+        with self._founded() as lock:
+            self._mark_schema()
+            self._held = (get_ident(), lock)
+            try:
+                yield
+            finally:
+                self._held = None
+
+    def _held_here(self) -> Lock | None:
+        """The lock, if this thread holds it."""
+        held = self._held
+        return held[1] if held and held[0] == get_ident() else None
+
+    def set_policy(self, queue: str, policy: Mapping[str, Any] | None) -> None:
+        """See Store: one file for all queues, replaced whole."""
+        with self._founded():
+            self._mark_schema()
+            policies = {name: old for name, old in self.policies().items() if name != queue}
+            if policy is not None:
+                policies[queue] = dict(policy)
+            sequence = self._last_sequence() + 1
+            path = self._path("queues")
+            os.replace(write_beside(path, json.dumps(policies, default=dict).encode() + b"\n"), path)
+            self._append(Event(sequence=sequence, uid=queue, number=0, kind="queue", at=timestamp()))
 
     def add(self, task: Task) -> Task:
         """Remember a new task; the first one makes the folder.
@@ -155,7 +189,10 @@ class FilesystemStore(Store):
         self._highest = self._complete = task.number
         return task
 
-    def swap(self, uid: str, was: tuple[Status, int], now: Status, *, kept: Kept | None = None, **fields: Any) -> Task:
+    def swap(
+        self, uid: str, was: tuple[Status, int], now: Status, *, kept: Kept | None = None, known: Task | None = None,
+        **fields: Any,
+    ) -> Task:  # fmt: skip
         """Compare under the lock, and set by one rename."""
         check_move(was[0], now)
         with self._lock(uid):
@@ -205,6 +242,28 @@ class FilesystemStore(Store):
             return self._commit(document, "output")
 
     # Reading
+
+    def policies(self) -> dict[str, dict[str, Any]]:
+        """See Store."""
+        self._check_schema()
+        path = self._path("queues")
+        try:
+            return {str(name): dict(policy) for name, policy in json.loads(read_whole(path) or b"{}").items()}
+        except SPOILT as error:
+            raise spoilt(path) from error
+
+    def pulse(self) -> object:
+        """See Store: how the file of events stands."""
+        try:
+            found = os.stat(self._path("events"))
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
+
+    def last_event(self) -> int:
+        """See Store."""
+        self._check_schema()
+        return self._last_sequence()
 
     def get(self, uid: str) -> Task:
         """The task of exactly this uid, or NoSuchTask."""
@@ -496,18 +555,23 @@ class FilesystemStore(Store):
 
     # Writing files
 
-    def _founded(self) -> Lock:
+    def _founded(self) -> Lock | Joined:
         """The lock of a store that is made where it is missing."""
         self._check_schema()
         make_folder(self.location)
-        return Lock(self._path("lock"), self.patience)
+        return self._taken_or_new()
 
-    def _lock(self, uid: str) -> Lock:
+    def _lock(self, uid: str) -> Lock | Joined:
         """The lock for changing a task.  Where there is no store there is no task, and none is made."""
         self._check_schema()
         if not os.path.isdir(self.location):
             raise NoSuchTask(uid)
-        return Lock(self._path("lock"), self.patience)
+        return self._taken_or_new()
+
+    def _taken_or_new(self) -> Lock | Joined:
+        """A lock of our own, unless this thread holds it already."""
+        held = self._held_here()
+        return Joined(held) if held else Lock(self._path("lock"), self.patience)
 
     def _mark_schema(self) -> None:
         path = self._path("schema")
@@ -819,6 +883,19 @@ class Lock:
         except BlockingIOError:
             return False
         return os.fstat(self._descriptor).st_nlink > 0
+
+
+class Joined:
+    """A part of what is done together: the lock is held until all of it is done."""
+
+    def __init__(self, lock: Lock) -> None:
+        self.lock = lock
+
+    def __enter__(self) -> Lock:
+        return self.lock
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 # Names of files

@@ -40,7 +40,7 @@ from qrec.task import FINAL, Event, Kept, Status, Task, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, ClassVar
 
     import sqlite_utils
@@ -82,6 +82,8 @@ EXTRAS = """
 CREATE TABLE IF NOT EXISTS extras (number INTEGER NOT NULL, attempt INTEGER NOT NULL, name TEXT NOT NULL,
     content BLOB NOT NULL, PRIMARY KEY (number, attempt, name))
 """
+QUEUES = "CREATE TABLE IF NOT EXISTS queues (name TEXT PRIMARY KEY, policy TEXT NOT NULL)"
+QUEUED = "CREATE INDEX IF NOT EXISTS tasks_queue ON tasks(queue, number) WHERE queue IS NOT NULL"
 SEARCH = """
 CREATE VIRTUAL TABLE search USING fts5(text, content='', columnsize=0, detail=none,
     tokenize='trigram case_sensitive 1')
@@ -99,6 +101,8 @@ CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, uid TEXT NOT NU
     kind TEXT NOT NULL, at TEXT NOT NULL);
 {SEARCH};
 {EXTRAS};
+{QUEUES};
+{QUEUED};
 """
 
 
@@ -107,9 +111,15 @@ def add_extras(db: sqlite_utils.Database) -> None:
     db.execute(EXTRAS)
 
 
+def add_queues(db: sqlite_utils.Database) -> None:
+    """2 to 3: what holds for queues, and their tasks found quickly."""
+    db.execute(QUEUES)
+    db.execute(QUEUED)
+
+
 #: What takes an old store one version further, each in a transaction; a new store is made by SCHEMA as it is now.
 #: Never change an entry once it was published: add one.
-MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (add_extras,)
+MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (add_extras, add_queues)
 VERSION = 1 + len(MIGRATIONS)
 
 
@@ -181,8 +191,12 @@ class SqliteStore(Store):
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One writing transaction: all of it or nothing."""
+        """One writing transaction: all of it or nothing.  Within another it is a part of that."""
         db = self.connection(create=True)
+        if db.in_transaction:
+            with translated(self.location):
+                yield db
+            return
         with translated(self.location):
             db.execute(f"PRAGMA busy_timeout = {round(self.patience * 1000)}")
             db.execute("BEGIN IMMEDIATE")
@@ -199,6 +213,12 @@ class SqliteStore(Store):
         with translated(self.location):
             yield from self.connection().execute(sql, values)
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """See Store."""
+        with self.transaction():
+            yield
+
     # Writing
 
     def add(self, task: Task) -> Task:
@@ -212,21 +232,25 @@ class SqliteStore(Store):
             except sqlite3.IntegrityError:
                 raise DuplicateTask(task.uid) from None
             added = task.copy(number=number, turn=turn)
-            note_event(db, added, "added")
+            note_event(db, added.uid, added.number, "added")
         return added
 
-    def swap(self, uid: str, was: tuple[Status, int], now: Status, *, kept: Kept | None = None, **fields: Any) -> Task:
+    def swap(
+        self, uid: str, was: tuple[Status, int], now: Status, *, kept: Kept | None = None, known: Task | None = None,
+        **fields: Any,
+    ) -> Task:  # fmt: skip
         """See Store."""
         check_move(was[0], now)
         with self.transaction() as db:
-            task = claim(db, uid, was)
+            task = claim(db, uid, was) if known is None else known
             if task.status.is_final:
                 unindex(self, db, task)
             task = task.copy(status=now, **fields)
-            update(db, task, ("status", *fields))
+            if not update(db, task, ("status", *fields), was):
+                claim(db, uid, was)  # tells what it is by now
             if kept is not None:
                 keep(db, task, kept)
-            note_event(db, task, "status")
+            note_event(db, task.uid, task.number, "status")
         return task
 
     def archive(self, uid: str, was: tuple[Status, int], now: Status, **fields: Any) -> Task:
@@ -240,7 +264,7 @@ class SqliteStore(Store):
                 fields["turn"] = raised(db, fields["turn"])
             task = next_attempt(task, now, fields)
             update(db, task, Task._fields)
-            note_event(db, task, "status")
+            note_event(db, task.uid, task.number, "status")
         return task
 
     def change(self, uid: str, **fields: Any) -> Task:
@@ -254,7 +278,7 @@ class SqliteStore(Store):
                 unindex(self, db, task)
             task = task.copy(**fields)
             update(db, task, tuple(fields))
-            note_event(db, task, change_kind(tuple(fields)))
+            note_event(db, task.uid, task.number, change_kind(tuple(fields)))
         return task
 
     def delete(self, uid: str) -> None:
@@ -264,7 +288,7 @@ class SqliteStore(Store):
             unindex(self, db, task)
             for table in ("tasks", "attempts", "outputs", "extras"):
                 db.execute(f"DELETE FROM {table} WHERE number = ?", (task.number,))
-            note_event(db, task, "removed")
+            note_event(db, task.uid, task.number, "removed")
 
     def strip(self, uid: str, was: tuple[Status, int], sizes: Mapping[int, int]) -> Task:
         """See Store."""
@@ -284,7 +308,7 @@ class SqliteStore(Store):
                     empty(db, "attempts", f"{chosen} AND stdout IS NOT NULL", task.number, before.attempt)
                     forget_job(db, task.copy(attempt=before.attempt))
                     db.execute(f"UPDATE attempts SET data = ? WHERE {chosen}", (data, task.number, before.attempt))
-            note_event(db, task, "output")
+            note_event(db, task.uid, task.number, "output")
         return task
 
     def add_all(self, bundles: Sequence[Bundle]) -> int:
@@ -299,7 +323,44 @@ class SqliteStore(Store):
             add_rows(db, fresh)
         return len(fresh)
 
+    def set_policy(self, queue: str, policy: Mapping[str, Any] | None) -> None:
+        """See Store."""
+        with self.transaction() as db:
+            if policy is None:
+                db.execute("DELETE FROM queues WHERE name = ?", (queue,))
+            else:
+                values = (queue, json.dumps(policy, default=dict))
+                db.execute("INSERT OR REPLACE INTO queues (name, policy) VALUES (?, ?)", values)
+            note_event(db, queue, 0, "queue")
+
     # Reading
+
+    def policies(self) -> dict[str, dict[str, Any]]:
+        """See Store."""
+        return {name: json.loads(policy) for name, policy in self.query("SELECT name, policy FROM queues")}
+
+    def pulse(self) -> object:
+        """See Store: SQLite tells whether another connection has committed."""
+        return next(self.query("PRAGMA data_version"))[0]
+
+    def last_event(self) -> int:
+        """See Store."""
+        return int(next(self.query("SELECT seq FROM sqlite_sequence WHERE name = 'events'"), (0,))[0])
+
+    def job_names(self, query: Query) -> dict[str, str]:
+        """See Store."""
+        condition, values = where(query)
+        return dict(self.query(f"SELECT name, uid FROM tasks WHERE name IS NOT NULL AND {condition}", values))
+
+    def statuses(self, uids: Iterable[str]) -> dict[str, Status]:
+        """See Store."""
+        wanted = list(uids)
+        found: dict[str, Status] = {}
+        for start in range(0, len(wanted), MANY):
+            some = wanted[start : start + MANY]
+            sql = f"SELECT uid, status FROM tasks WHERE uid IN ({', '.join('?' * len(some))})"
+            found.update((uid, Status(status)) for uid, status in self.query(sql, some))
+        return found
 
     def get(self, uid: str) -> Task:
         """See Store."""
@@ -747,14 +808,18 @@ def store_error(path: str, error: sqlite3.Error) -> StoreError:
 
 def row_of(task: Task) -> dict[str, Any]:
     """A task as columns."""
-    row = {name: column(name, getattr(task, name)) for name in PLAIN_FIELDS}
+    return {**{name: column(name, getattr(task, name)) for name in PLAIN_FIELDS}, **derived(task)}
+
+
+def derived(task: Task) -> dict[str, Any]:
+    """The columns that tell the same in another way, or a part of a field."""
     command = task.command
     rest = {name: value for name, value in task.usage.items() if name not in USAGE}
-    row.update((name, task.usage.get(name)) for name in USAGE)
-    row.update(usage=column("usage", rest), command=column("command", command))
-    row["argv"] = None if tells_argv(command, task) else to_json(task.argv)
-    row["seconds"] = task.seconds if task.ended else None
-    return row
+    return {
+        "usage": column("usage", rest), **{name: task.usage.get(name) for name in USAGE},
+        "command": column("command", command), "argv": None if tells_argv(command, task) else to_json(task.argv),
+        "seconds": task.seconds if task.ended else None,
+    }  # fmt: skip
 
 
 def column(name: str, value: Any) -> Any:
@@ -817,15 +882,21 @@ def insert(table: str, values: dict[str, Any]) -> tuple[str, list[Any]]:
 
 #: Fields that are written in more columns than their own.
 WRITTEN_IN = {"argv": ("argv", "command"), "data": ("data", "argv", "command"), "usage": ("usage", *USAGE)}
+DERIVED = frozenset({"usage", *USAGE, "command", "argv", "seconds"})
 WRITTEN_IN |= {name: (name, "seconds") for name in ("started", "ended")}
 
 
-def update(db: sqlite3.Connection, task: Task, names: Sequence[str]) -> None:
-    """Write the named fields of a task."""
-    row = row_of(task)
-    columns = dict.fromkeys(column for name in names for column in WRITTEN_IN.get(name, (name,)))
-    settings = ", ".join(f"{name} = ?" for name in columns)
-    db.execute(f"UPDATE tasks SET {settings} WHERE uid = ?", [*(row[name] for name in columns), task.uid])
+def update(db: sqlite3.Connection, task: Task, names: Sequence[str], was: tuple[Status, int] | None = None) -> bool:
+    """Write the named fields of a task, if it still is as it was; False if it is not."""
+    columns = list(dict.fromkeys(column for name in names for column in WRITTEN_IN.get(name, (name,))))
+    others = derived(task) if DERIVED.intersection(columns) else {}
+    values = [others[name] if name in others else column(name, getattr(task, name)) for name in columns]
+    sql = f"UPDATE tasks SET {' = ?, '.join(columns)} = ? WHERE uid = ?"
+    values.append(task.uid)
+    if was is not None:
+        sql += " AND status = ? AND attempt = ?"
+        values += [was[0].value, was[1]]
+    return db.execute(sql, values).rowcount == 1
 
 
 def uids_among(uids: Sequence[str]) -> tuple[str, Sequence[str]]:
@@ -939,10 +1010,10 @@ def extra_rows(number: int, attempt: int, kept: Kept) -> list[dict[str, Any]]:
     ]
 
 
-def note_event(db: sqlite3.Connection, task: Task, kind: str) -> None:
+def note_event(db: sqlite3.Connection, uid: str, number: int, kind: str) -> None:
     """Note a change; forget old ones now and then."""
-    values = {"uid": task.uid, "number": task.number, "kind": kind, "at": timestamp()}
-    sequence = db.execute(*insert("events", values)).lastrowid or 0
+    sql = "INSERT INTO events (uid, number, kind, at) VALUES (?, ?, ?, ?)"
+    sequence = db.execute(sql, (uid, number, kind, timestamp())).lastrowid or 0
     if sequence % PRUNED_EVERY == 0:
         db.execute("DELETE FROM events WHERE sequence <= ?", (sequence - REMEMBERED_EVENTS,))
 
@@ -957,7 +1028,7 @@ def where(query: Query) -> tuple[str, list[Any]]:
             terms.append(("status <> 'complete'", ()))  # leads SQLite to the index of what is not complete
     if query.executor is not None:
         terms.append(("executor = ?", (query.executor,)))
-    equal = {"host": query.host, "user": query.user, "returncode": query.code}
+    equal = {"host": query.host, "user": query.user, "returncode": query.code, "queue": query.queue, "name": query.name}
     terms += [(f"{name} = ?", (column(name, value),)) for name, value in equal.items() if value is not None]
     if query.code:
         terms.append(("status <> 'complete'", ()))
@@ -971,6 +1042,8 @@ def where(query: Query) -> tuple[str, list[Any]]:
         terms.append(("memory > ?", (query.memory_over,)))
     if query.since is not None:
         terms.append(("created >= ?", (query.since,)))
+    if query.above is not None:
+        terms.append(("number > ?", (query.above,)))
     if query.until is not None:
         terms.append(("created < ?", (query.until,)))
     if query.cwd is not None:

@@ -1,0 +1,307 @@
+"""Jobs of a queue: recorded tasks that wait for others, each run as the executor of its own command would have it.
+
+A worker claims a job and has a keeper start it (worker.py, keeper.py).  What is here belongs to one job: its words and
+environment, how it stands once its worker has gone, and what can be done with it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from qrec.errors import CouldNotStart, NoSuchTask, Refused, StaleTask
+from qrec.executors.base import action
+from qrec.executors.shell import ShellExecutor, words_to_run
+from qrec.output import attempt_folder, make_private
+from qrec.recorder import runs, without_process
+from qrec.task import UNFINISHED, Record, Status, Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, ClassVar
+
+    from qrec.executors.base import Executor
+    from qrec.output import Output
+    from qrec.recorder import Recorder, Terms
+
+#: Runs a command between what prepares it and what clears up after it: `bash -c WRAPPED qrec-job COMMAND TEARDOWN
+#: STEP...`.  The command is in a shell of its own, so that its `exit` ends nothing else; a step that fails ends all; a
+#: signal ends the command, and the rest still happens.
+WRAPPED = """\
+qrec_command=$1 qrec_teardown=$2; shift 2
+for qrec_step; do eval "$qrec_step" || exit; done
+set --
+qrec_finish() { qrec_code=$?; trap - EXIT; eval "$qrec_teardown"; exit "$qrec_code"; }
+trap qrec_finish EXIT
+trap : HUP INT QUIT TERM
+(eval "$qrec_command")
+"""
+#: What `started` holds where a claim is being given back: nobody has begun it.
+GIVEN_BACK = b"given back\n"
+#: What belongs to one execution of a job and not to the next.
+OF_ONE_RUN = ("process", "slot", "gpus", "reason", "interrupted", "slurm", "submission")
+
+
+class Job(Record):
+    """What was asked for when a job was submitted: a view of its task's notes."""
+
+    any: Sequence[str] = ()  #: those of `after` that only have to end
+    failed: Sequence[str] = ()  #: those of `after` of which one has to end other than complete
+    env: Mapping[str, str] = {}
+    preamble: Sequence[str] = ()  #: commands that go before it, in its shell
+    setup: str = ""
+    teardown: str = ""
+    timeout: float | None = None  #: seconds
+    retries: int = 0
+    backoff: float = 0.0  #: seconds before the first retry; twice as many before each that follows
+    cpus: int | None = None
+    mem: int | None = None  #: bytes
+    gpus: int = 0
+    at: float | None = None  #: not before, in seconds since the epoch
+    log: bool = True  #: whether its output is shown by a worker that shows output
+    slurm: Mapping[str, Any] = {}  #: options of sbatch by their long names
+
+    @classmethod
+    def of(cls, task: Task) -> Job:
+        """What was asked for of a task."""
+        asked = task.data.get("job", {})
+        return cls(**{name: value for name, value in asked.items() if name in cls._fields})
+
+    def asked(self) -> dict[str, Any]:
+        """What differs from the defaults, as it is kept in a task's notes."""
+        return {name: value for name, value in self.asdict().items() if value != getattr(Job, name)}
+
+    def links(self, after: Sequence[str]) -> list[tuple[str, str]]:
+        """Each parent with the kind of its link."""
+        if not (self.any or self.failed):
+            return [(uid, "ok") for uid in after]
+        kinds = {**dict.fromkeys(after, "ok"), **dict.fromkeys(self.any, "any"), **dict.fromkeys(self.failed, "failed")}
+        return list(kinds.items())
+
+
+def job_words(task: Task, job: Job) -> tuple[str, ...]:
+    """What is executed for a job here."""
+    words = words_to_run(task)
+    steps = [*job.preamble, *([job.setup] if job.setup else [])]
+    if not (steps or job.teardown):
+        return words
+    return (bash(), "-c", WRAPPED, "qrec-job", task.command, job.teardown, *steps)
+
+
+def bash() -> str:
+    """The shell for the lines of a queue: bash, else sh."""
+    for path in ("/bin/bash", "/usr/bin/bash"):
+        if os.path.exists(path):
+            return path
+    import shutil
+
+    return shutil.which("bash") or "/bin/sh"
+
+
+def has_begun(folder: str) -> bool:
+    """Whether somebody has begun to run the job of an attempt's folder."""
+    try:
+        with open(os.path.join(folder, "started"), "rb") as file:
+            return file.read() != GIVEN_BACK
+    except OSError:
+        return False
+
+
+def mark_given_back(folder: str) -> bool:
+    """Keep everybody from beginning what an attempt's folder is for; False if somebody has begun.  Raises OSError."""
+    fresh = os.path.join(folder, f"given-back.{os.getpid()}")
+    with open(fresh, "wb", opener=private) as file:
+        file.write(GIVEN_BACK)
+    try:
+        os.link(fresh, os.path.join(folder, "started"))
+    except FileExistsError:
+        return not has_begun(folder)
+    finally:
+        os.unlink(fresh)
+    return True
+
+
+def make_ready(folder: str) -> None:
+    """Make an attempt's folder, or take it over from who gave the claim back.  Raises OSError."""
+    make_private(folder)
+    if not has_begun(folder):
+        try:
+            os.unlink(os.path.join(folder, "started"))
+        except FileNotFoundError:
+            pass
+
+
+class QueueExecutor(ShellExecutor):
+    """Jobs of queues."""
+
+    name: ClassVar[str] = "queue"
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__(recorder)
+        self._inner: dict[str, Executor] = {}
+
+    def inner(self, task: Task) -> Executor | None:
+        """The executor that the job's command matches; None for the shell, whose ways are our own."""
+        name = task.data.get("inner", "shell")
+        if name == "shell":
+            return None
+        if name not in self._inner:
+            from qrec.registry import Registry
+
+            self._inner[name] = Registry(self.recorder.home).executor(name)(self.recorder)
+            self._inner[name].shown = self.shown
+        return self._inner[name]
+
+    def launch(self, task: Task, terms: Terms, known: bool = False) -> Task:
+        """Run a job here and now, as `rerun` does; see Executor."""
+        inner = self.inner(task)
+        if inner is not None:
+            return inner.launch(task, terms, known)
+        given = task if terms.argv is None else task.copy(argv=terms.argv)
+        job = Job.of(task)
+        words = job_words(given, job)
+        if job.env:
+            words = ("env", *(f"{name}={value}" for name, value in job.env.items()), *words)
+        start = self.recorder.send_off if terms.detach else self.recorder.record
+        return start(task, words, terms, known)
+
+    def printed(self, task: Task) -> Output:
+        """See Executor."""
+        inner = self.inner(task)
+        return inner.printed(task) if inner else super().printed(task)
+
+    # How it stands
+
+    def refresh(self, tasks: Sequence[Task]) -> Mapping[str, Task]:
+        """See Executor: each kind as its own executor does it."""
+        kinds: dict[str, list[Task]] = {}
+        for task in tasks:
+            kinds.setdefault(task.data.get("inner", "shell"), []).append(task)
+        changed: dict[str, Task] = {}
+        for some in kinds.values():
+            begun = [now for was in some if (now := self.if_begun(was, changed)) is not None]
+            inner = self.inner(some[0])
+            changed.update(inner.refresh(begun) if inner else super().refresh(begun))
+        return changed
+
+    def if_begun(self, task: Task, changed: dict[str, Task]) -> Task | None:
+        """The task, unless nobody ever began to run what a dead worker had claimed: then it waits again."""
+        if not self.is_forsaken(task):
+            return task
+        now = self.give_back(task)
+        if now is not task:
+            changed[task.uid] = now
+        return None if now is not task else task
+
+    def is_forsaken(self, task: Task) -> bool:
+        """Whether a job's worker died before anybody began to run it."""
+        if task.status is not Status.RUNNING or "slot" not in task.data or runs(task, "recorder") is not False:
+            return False
+        return not has_begun(attempt_folder(self.recorder.home, task.uid, task.attempt))
+
+    def give_back(self, task: Task) -> Task:
+        """Let a job wait again that was claimed and never begun; return it as it stands.
+
+        Whoever creates `started` first wins: the keeper, which may still hear of it, or we.
+        """
+        folder = attempt_folder(self.recorder.home, task.uid, task.attempt)
+        make_private(folder)
+        if not mark_given_back(folder):
+            return task
+        try:
+            return self.store.swap(
+                task.uid, (task.status, task.attempt), Status.QUEUED, started=None, data=before_its_run(task)
+            )
+        except (StaleTask, NoSuchTask):
+            return self.store.get(task.uid)
+
+    # Actions
+
+    def act(self, name: str, task: Task, **options: Any) -> Any:
+        """See Executor: what the command's own executor offers is offered for the job, too."""
+        inner = self.inner(task)
+        if inner is not None and name in inner.actions() and task.status is not Status.QUEUED:
+            return inner.act(name, task, **options)
+        return super().act(name, task, **options)
+
+    @action(when=UNFINISHED)
+    def cancel(self, task: Task) -> Task:
+        """Take a waiting job out of its queue; ask a running one to end, and kill it if it does not."""
+        while task.status is Status.QUEUED:
+            try:
+                data = {**task.data, "reason": "cancelled before it began"}
+                return self.store.swap(
+                    task.uid, (task.status, task.attempt), Status.CANCELLED, wish="cancel", data=data
+                )
+            except StaleTask:
+                task = self.store.get(task.uid)  # a worker was quicker
+        if task.status.is_final:
+            return task
+        inner = self.inner(task)
+        return inner.cancel(task) if inner else super().cancel(task)
+
+    @action(when=frozenset({Status.FAILED, Status.CANCELLED, Status.SKIPPED, Status.LOST}))
+    def retry(self, task: Task) -> Task:
+        """Let the job wait for a worker again."""
+        return retried(self.recorder, task)
+
+
+def retried(recorder: Recorder, task: Task, **notes: Any) -> Task:
+    """The next attempt of an ended job, which waits for a worker."""
+    if task.data.get("redacted") and not os.path.exists(private_words(recorder.home, task.uid)):
+        raise Refused(f"secrets were left out of the record of {task.uid}; submit it again, or `qrec rerun` it")
+    data = {**before_its_run(task), **notes}
+    return recorder.store.archive(task.uid, (task.status, task.attempt), Status.QUEUED, data=data)
+
+
+def before_its_run(task: Task) -> dict[str, Any]:
+    """A job's notes as they were before it ran."""
+    return {name: value for name, value in without_process(task).items() if name not in OF_ONE_RUN}
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file that only the user may read."""
+    return os.open(path, flags, 0o600)
+
+
+# What the record leaves out
+
+
+def private_words(home: str, uid: str) -> str:
+    """The file with the words and variables of a job whose record leaves secrets out."""
+    return os.path.join(home, "incoming", f"{uid}.words")
+
+
+def leave_words(home: str, uid: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
+    """Keep a job's words for its worker.  Raises OSError."""
+    import json
+
+    from qrec.config import replace_file
+
+    path = private_words(home, uid)
+    make_private(os.path.dirname(path))
+    replace_file(path, json.dumps({"argv": list(argv), "env": dict(env)}).encode())
+
+
+def with_words(home: str, task: Task, job: Job) -> tuple[Task, Job]:
+    """The task and the job with all their words.  Raises CouldNotStart if they are not known any more."""
+    if not task.data.get("redacted"):
+        return task, job
+    import json
+
+    try:
+        with open(private_words(home, task.uid), encoding="utf-8") as file:
+            kept = json.load(file)
+    except (OSError, ValueError):
+        raise CouldNotStart(
+            "secrets were left out of its record, and are not known any more; submit it again"
+        ) from None
+    return task.copy(argv=tuple(kept["argv"])), job.copy(env=kept["env"])
+
+
+def forget_words(home: str, uid: str) -> None:
+    """Remove what was kept for the worker."""
+    try:
+        os.unlink(private_words(home, uid))
+    except OSError:
+        pass  # there were none

@@ -1,0 +1,417 @@
+"""A queue as the command line, the dashboard and a user's script hold it: submit, look, change, and have it run.
+
+A queue is a name, a policy (how many slots, which GPUs, what goes before every job), and the recorded tasks that were
+put into it since it was made.  Nothing here runs a job; that is a worker's (worker.py).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from qrec.errors import DuplicateJob, NoSuchJob, NoSuchQueue, NoSuchTask, Refused, StoreError, WrongUsage
+from qrec.executors.queue import Job, QueueExecutor, bash, leave_words, retried
+from qrec.executors.shell import SHELL_CHARACTERS
+from qrec.graph import cycle, ordered
+from qrec.stores.base import Bundle, Query
+from qrec.task import FINAL, UNFINISHED, Record, Status, Task, new_uid, timestamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from qrec.api import Qrec
+
+DEFAULT = "default"  #: the queue that is meant where none is named
+#: What a policy may hold.
+POLICY = ("workers", "gpus", "mem", "cpus", "preamble", "cwd", "env", "paused", "backend", "since", "created", "size")
+#: The variables of whoever submits that a job sees, beside those of its worker.
+BROUGHT = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX")
+#: What may be changed of a job that waits.
+EDITABLE = ("priority", "message", "tags", "command", "after", "job", "pwd", "name")
+LONGEST_NAME = 200  #: characters of a queue's name
+
+
+class Submission(Record):
+    """A job as it is asked for."""
+
+    command: str | tuple[str, ...]  #: one text is a program's name, or a line for bash; several words are executed
+    name: str | None = None
+    depends: tuple[str, ...] = ()  #: jobs of the queue by name, or any task; they have to complete
+    depends_any: tuple[str, ...] = ()  #: these have to end, however
+    depends_failed: tuple[str, ...] = ()  #: of these, one has to end other than complete
+    priority: int = 0  #: the higher, the sooner
+    retries: int = 0
+    backoff: float = 0.0  #: seconds
+    timeout: float | None = None  #: seconds
+    cpus: int | None = None
+    mem: int | None = None  #: bytes
+    gpus: int = 0
+    cwd: str | None = None
+    env: Mapping[str, str] = {}
+    preamble: tuple[str, ...] = ()
+    setup: str = ""
+    teardown: str = ""
+    at: float | None = None  #: seconds since the epoch
+    message: str = ""
+    tags: tuple[str, ...] = ()
+    log: bool = True
+    slurm: Mapping[str, Any] = {}
+    if_absent: bool = False  #: not when the same command already waits or runs in the queue
+
+
+class Jobs:
+    """The jobs of one queue.
+
+    queue = Jobs(Qrec(), "train")
+    prep = queue.submit(Submission(command="make data"))
+    queue.submit(Submission(command=("python", "train.py"), depends=(prep.uid,)))
+    """
+
+    def __init__(self, door: Qrec, name: str = DEFAULT) -> None:
+        if not name or "\0" in name or len(name) > LONGEST_NAME:
+            raise WrongUsage(f"{name[:50]!r} cannot be the name of a queue")
+        self.door = door
+        self.store = door.store
+        self.name = name
+
+    # The queue
+
+    @property
+    def exists(self) -> bool:
+        """Whether the queue was made."""
+        return self.name in self.store.policies()
+
+    @property
+    def policy(self) -> dict[str, Any]:
+        """What holds for the queue.  NoSuchQueue if it was never made."""
+        policies = self.store.policies()
+        if self.name not in policies:
+            raise NoSuchQueue(self.name, list(policies))
+        return policies[self.name]
+
+    def create(self, *, clear: bool = False, **policy: Any) -> None:
+        """Make the queue; with `clear` anew, without the jobs it has: those that wait are cancelled."""
+        with self.store.together():
+            if self.exists and not clear:
+                raise Refused(f"there is a queue {self.name!r} already; --clear makes it anew")
+            if self.exists:
+                self.empty()
+            since = self.store.highest_number()
+            self.store.set_policy(self.name, {**checked(policy), "since": since, "created": timestamp()})
+
+    def empty(self) -> None:
+        """Cancel what waits; refuse if anything runs."""
+        if running := [job for job in self.unfinished() if job.status is not Status.QUEUED]:
+            raise Refused(f"{label(running[0])} is {running[0].status}; `qrec queue cancel {self.name}` ends it first")
+        for job in self.unfinished():
+            self.executor.cancel(job)
+
+    def set(self, **policy: Any) -> dict[str, Any]:
+        """Change a part of the policy, also while the queue runs; None takes a part away."""
+        with self.store.together():
+            now = {**self.policy, **checked(policy)}
+            now = {name: value for name, value in now.items() if value is not None}
+            self.store.set_policy(self.name, now)
+        return now
+
+    def forget(self) -> None:
+        """Forget the queue: what waits is cancelled, and what has ended stays recorded."""
+        with self.store.together():
+            self.policy  # noqa: B018  (it must be there)
+            self.empty()
+            self.store.set_policy(self.name, None)
+
+    @property
+    def executor(self) -> QueueExecutor:
+        """The executor of queues."""
+        found = self.door.executor("queue")
+        assert isinstance(found, QueueExecutor)
+        return found
+
+    # Looking
+
+    def query(self, statuses: Iterable[Status] = ()) -> Query:
+        """The jobs of this generation."""
+        return Query(queue=self.name, above=self.policy.get("since", 0), statuses=frozenset(statuses))
+
+    def all(self) -> list[Task]:
+        """Every job, oldest first."""
+        return self.store.find(self.query())
+
+    def unfinished(self) -> list[Task]:
+        """The jobs that have not ended, oldest first."""
+        return self.store.find(self.query(UNFINISHED))
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs have which status; nothing of those that none has."""
+        counts = {status.value: self.store.count(self.query({status})) for status in Status}
+        return {status: count for status, count in counts.items() if count}
+
+    def refresh(self) -> None:
+        """Learn how the jobs stand whose worker has gone."""
+        self.door.recorder.take_in()
+        self.door.refresh_tasks(self.store.find(self.query({Status.RUNNING, Status.SUBMITTED})))
+
+    def find(self, reference: str) -> Task:
+        """A job by its name, its number, or its uid's beginning.  NoSuchJob."""
+        for job in self.store.newest_first(self.query().copy(name=reference)):
+            return job
+        try:
+            job = self.store.resolve(reference)
+        except NoSuchTask:
+            raise NoSuchJob(self.name, reference) from None
+        if job.queue != self.name:
+            raise NoSuchJob(self.name, reference)
+        return job
+
+    # Submitting
+
+    def submit(self, job: Submission) -> Task:
+        """Put one job into the queue."""
+        return self.submit_all([job])[0]
+
+    def submit_all(self, jobs: Sequence[Submission]) -> list[Task]:
+        """Put jobs into the queue, all or none; they may depend on each other in any order.
+
+        Raises NoSuchJob for an unknown dependency, DuplicateJob, or Refused for a cycle and for what can never run.
+        """
+        with self.store.together():
+            if not self.exists:
+                self.create()
+            return Intake(self, jobs).add()
+
+    # Changing
+
+    def pause(self) -> None:
+        """Let no more jobs begin."""
+        self.set(paused=True)
+
+    def resume(self) -> None:
+        """Let jobs begin again."""
+        self.set(paused=None)
+
+    def cancel(self, jobs: Sequence[Task] | None = None) -> list[Task]:
+        """End jobs; all that have not ended if none are named.  What waits goes first, so that nothing follows."""
+        chosen = self.unfinished() if jobs is None else list(jobs)
+        chosen.sort(key=lambda job: (job.status is not Status.QUEUED, -job.number))
+        return [self.door.executor(job.executor).act("cancel", job) for job in chosen if not job.status.is_final]
+
+    def retry(self, jobs: Sequence[Task] | None = None) -> list[Task]:
+        """Let ended jobs wait again, with all that was skipped because of them; all that did not complete if none."""
+        with self.store.together():
+            every = self.all()
+            chosen = {job.uid for job in (every if jobs is None else jobs)}
+            if jobs is not None:
+                chosen |= below(chosen, [job for job in every if job.status is Status.SKIPPED])
+            again = [job for job in every if job.uid in chosen and job.status in FINAL - {Status.COMPLETE}]
+            named = {job.uid for job in jobs or ()}
+            again += [job for job in every if job.uid in named and job.status is Status.COMPLETE]
+            return [retried(self.door.recorder, job, retried=0) for job in again]
+
+    def edit(self, job: Task, **fields: Any) -> Task:
+        """Change a job that waits: `command`, `name`, `pwd`, `priority`, `message`, `tags`, or parts of its `Job`."""
+        own = {name: fields.pop(name) for name in list(fields) if name in EDITABLE}
+        with self.store.together():
+            job = self.store.get(job.uid)
+            if job.status is not Status.QUEUED:
+                raise Refused(f"{label(job)} is {job.status}; only a job that waits can be edited")
+            asked = {**job.data.get("job", {}), **fields}
+            data = {**job.data, "job": {name: value for name, value in asked.items() if value is not None}}
+            if (command := own.pop("command", None)) is not None:
+                own["argv"], data["inner"], data["shell"] = self.words(command)
+                data = {name: value for name, value in data.items() if value is not None}
+            if (name := own.get("name")) is not None and name != job.name and name in self.names():
+                raise DuplicateJob(self.name, name)
+            return self.store.swap(job.uid, (job.status, job.attempt), job.status, data=data, **own)
+
+    def words(self, command: str | tuple[str, ...]) -> tuple[tuple[str, ...], str, str | None]:
+        """A command's words, the executor it matches, and the shell it needs, if any."""
+        argv = (command,) if isinstance(command, str) else tuple(command)
+        if not argv or (len(argv) == 1 and not argv[0].strip()):
+            raise WrongUsage("there is no command; write `qrec queue submit [QUEUE] -- COMMAND...`")
+        shell = bash() if len(argv) == 1 and set(argv[0]) & SHELL_CHARACTERS else None
+        import shlex
+
+        inner = self.door.pick_executor(argv[0] if shell else shlex.join(argv))
+        return argv, inner, shell
+
+    def names(self) -> dict[str, str]:
+        """The uid of every job that has a name."""
+        return self.store.job_names(self.query())
+
+
+class Intake:
+    """Jobs on their way into a queue; made and used while nobody else writes."""
+
+    def __init__(self, queue: Jobs, jobs: Sequence[Submission]) -> None:
+        self.queue = queue
+        self.store = queue.store
+        self.jobs = jobs
+        self.policy = queue.policy
+        self.uids = [new_uid("queue") for _ in jobs]
+        self.names = self.store_names()
+        self.resolved: dict[str, list[str]] = {}
+
+    def store_names(self) -> dict[str, str]:
+        """The uid of every name, those of the new jobs included.  DuplicateJob."""
+        names = self.queue.names() if any(self.needs_names(job) for job in self.jobs) else {}
+        for job, uid in zip(self.jobs, self.uids, strict=True):
+            if job.name is None:
+                continue
+            if job.name in names:
+                raise DuplicateJob(self.queue.name, job.name)
+            if not job.name or "\0" in job.name:
+                raise WrongUsage(f"{job.name!r} cannot be the name of a job")
+            names[job.name] = uid
+        return names
+
+    def needs_names(self, job: Submission) -> bool:
+        """Whether the names in the queue matter to a job."""
+        return job.name is not None or bool(job.depends or job.depends_any or job.depends_failed)
+
+    def add(self) -> list[Task]:
+        """Add them, all or none."""
+        present = self.present() if any(job.if_absent for job in self.jobs) else {}
+        first = self.store.highest_number() + 1
+        turn = time.time_ns() // 1000
+        tasks: list[Task] = []
+        fresh: list[Task] = []
+        for job, uid in zip(self.jobs, self.uids, strict=True):
+            task = self.task(job, uid, turn + len(fresh))
+            known = present.get((task.argv, task.pwd)) if job.if_absent else None
+            if known is None:
+                task = task.copy(number=first + len(fresh))
+                fresh.append(task)
+            tasks.append(known or task)
+        self.check_cycles(fresh)
+        if len(fresh) == 1:
+            added = self.store.add(fresh[0].copy(number=0))
+            return [added if task.uid == added.uid else task for task in tasks]
+        self.store.add_all([Bundle(task=task) for task in fresh])
+        return tasks
+
+    def present(self) -> dict[tuple[tuple[str, ...], str], Task]:
+        """What waits or runs, by its words and folder."""
+        return {(job.argv, job.pwd): job for job in self.queue.unfinished()}
+
+    def task(self, job: Submission, uid: str, turn: int) -> Task:
+        """The record of a job that waits."""
+        from qrec.api import here, unique, user
+
+        argv, inner, shell = self.queue.words(job.command)
+        env = {
+            **{name: os.environ[name] for name in BROUGHT if name in os.environ},
+            **self.policy.get("env", {}), **job.env,
+        }  # fmt: skip
+        ok, either, failed = (self.parents(words) for words in (job.depends, job.depends_any, job.depends_failed))
+        data: dict[str, Any] = {"inner": inner, **({"shell": shell} if shell else {})}
+        shown, shown_env, count = self.without_secrets(uid, argv, env)
+        if count:
+            data["redacted"] = count
+        asked = Job(
+            any=either, failed=failed, env=shown_env, preamble=(*self.policy.get("preamble", ()), *job.preamble),
+            **{name: getattr(job, name) for name in ALIKE},
+        )  # fmt: skip
+        self.check_fits(job, asked)
+        folder = job.cwd or self.policy.get("cwd")
+        return Task(
+            uid=uid, executor="queue", argv=shown, turn=turn, message=job.message, tags=unique(job.tags),
+            pwd=os.path.realpath(folder) if folder else here(), user=user(), host=os.uname().nodename,
+            status=Status.QUEUED, created=timestamp(), queue=self.queue.name, name=job.name,
+            after=tuple(dict.fromkeys((*ok, *either, *failed))), priority=job.priority,
+            data={**data, "job": asked.asked()},
+        )  # fmt: skip
+
+    def without_secrets(
+        self, uid: str, argv: tuple[str, ...], env: dict[str, str]
+    ) -> tuple[tuple[str, ...], dict[str, str], int]:
+        """Words and variables as they may be recorded; where secrets are left out, a private file keeps them."""
+        redactor = self.queue.door.redactor
+        shown, count = redactor.words(argv)
+        secret = {name: value for name, value in env.items() if name not in BROUGHT}
+        shown_env = {**env, **redactor.variables(secret)} if secret else env
+        count += sum(shown_env[name] != value for name, value in env.items())
+        if count:
+            try:
+                leave_words(self.queue.door.home, uid, argv, env)
+            except OSError as error:
+                raise Refused(f"its secrets cannot be kept for the worker: {error.strerror}") from None
+        return shown, shown_env, count
+
+    def parents(self, references: Iterable[str]) -> list[str]:
+        """The uids of those that a job depends on."""
+        found = []
+        for reference in references:
+            if reference not in self.resolved:
+                self.resolved[reference] = list(self.resolve(reference))
+            found += self.resolved[reference]
+        return found
+
+    def resolve(self, reference: str) -> Iterator[str]:
+        """The tasks of a word: a job's name, else any task; else several, with commas between them."""
+        if reference in self.names:
+            yield self.names[reference]
+            return
+        try:
+            yield self.store.resolve(reference).uid
+            return
+        except StoreError as error:
+            if "," not in reference.strip(","):
+                raise NoSuchJob(self.queue.name, reference) if isinstance(error, NoSuchTask) else error from None
+        for part in reference.split(","):
+            if part:
+                yield from self.resolve(part)
+
+    def check_fits(self, job: Submission, asked: Job) -> None:
+        """Refuse what no worker of the queue can ever run, as far as its policy tells."""
+        from qrec.worker import limits_of
+
+        if not (asked.cpus or asked.mem or asked.gpus) or asked.slurm or self.policy.get("backend") == "slurm":
+            return
+        limits = limits_of(self.policy)
+        if not limits.gpus:
+            asked = asked.copy(gpus=0)  # `queue run --gpus` may still name some
+        if lack := limits.lack(asked):
+            raise Refused(f"{job.name or 'the job'} can never run: {lack}")
+
+    def check_cycles(self, tasks: Sequence[Task]) -> None:
+        """Refuse jobs that wait for each other."""
+        if round_ := cycle({task.uid: task.after for task in tasks}):
+            names = {task.uid: task.name or task.command for task in tasks}
+            raise Refused("these jobs wait for each other: " + " after ".join(names[uid] for uid in round_))
+
+
+#: What a submission and a job call by the same name.
+ALIKE = tuple("setup teardown timeout retries backoff cpus mem gpus at log slurm".split())
+
+
+def checked(policy: Mapping[str, Any]) -> dict[str, Any]:
+    """A policy's parts.  WrongUsage."""
+    if unknown := set(policy) - set(POLICY):
+        raise WrongUsage(f"a queue has no {', '.join(sorted(unknown))}")
+    workers = policy.get("workers")
+    if workers is not None and workers < 1:
+        raise WrongUsage("a queue has one slot at least; `qrec queue pause` lets nothing begin")
+    return dict(policy)
+
+
+def label(job: Task) -> str:
+    """What a job is called in a sentence."""
+    return job.name or f"task {job.number}"
+
+
+def below(chosen: Iterable[str], jobs: Sequence[Task]) -> set[str]:
+    """Those of some jobs that depend on chosen ones, directly or through others of them."""
+    found = set(chosen)
+    parents = {job.uid: job.after for job in jobs}
+    for uid in ordered(parents):
+        if any(parent in found for parent in parents[uid]):
+            found.add(uid)
+    return found - set(chosen)
+
+
+def queues(door: Qrec) -> list[Jobs]:
+    """Every queue, by name."""
+    return [Jobs(door, name) for name in sorted(door.store.policies())]

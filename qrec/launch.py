@@ -1,0 +1,51 @@
+"""A process that launches one job of a queue as its command's own executor does, and records it: sbatch, tmux ...
+
+A worker has no time to wait for it, and may be killed; this process has nothing else to do.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from qrec.process import spawn
+from qrec.task import Task
+
+#: Nothing of the folder that we happen to be in shall take the place of a module.
+PROGRAM = "import sys; sys.path = [path for path in sys.path if path]; from qrec.launch import main; main()"
+
+
+def launch(home: str, store: str, task: Task) -> int:
+    """Start the process for a task that was claimed; return its pid.  Raises CouldNotStart."""
+    null = os.open(os.devnull, os.O_RDWR)
+    try:
+        words = [sys.executable, "-c", PROGRAM, home, store, task.uid]
+        return spawn(words, {0: null, 1: null, 2: null}, new_session=True)
+    finally:
+        os.close(null)
+
+
+def main() -> None:
+    """Launch the task that is named, unless somebody has begun it."""
+    from qrec.api import Qrec
+    from qrec.executors.queue import Job, QueueExecutor, with_words
+    from qrec.output import attempt_folder
+    from qrec.recorder import Terms
+
+    home, store, uid = sys.argv[1:4]
+    door = Qrec(home, store)
+    task = door.store.get(uid)
+    try:
+        path = os.path.join(attempt_folder(home, uid, task.attempt), "started")
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError:
+        return
+    executor = door.executor("queue")
+    assert isinstance(executor, QueueExecutor)
+    given, job = with_words(home, task, Job.of(task))
+    os.environ.update(job.env)
+    if task.pwd:
+        os.chdir(task.pwd)
+    os.environ["QREC_TASK"] = uid
+    terms = Terms(show=False, take_signals=True, timeout=job.timeout, argv=given.argv if given is not task else None)
+    executor.launch(task, terms, known=True)

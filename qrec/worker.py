@@ -1,0 +1,1007 @@
+"""A worker: takes the ready jobs of a queue, has them run, and records how they went.
+
+There may be any number of workers; they share nothing but the store, and claim jobs there by compare-and-set.  A
+worker is one loop in one process.  Its jobs are started by a keeper (keeper.py) that outlives it: a worker may be
+killed at any moment, and the next one adopts what runs, settles what has ended, and puts back what had not begun.
+
+`step` is what one turn of the loop does, as named steps; all that it writes is one transaction.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import select
+import signal
+import time
+
+from qrec.config import replace_file
+from qrec.errors import CouldNotStart, NoSuchTask, QrecError, StaleTask, StoreError
+from qrec.executors.queue import (
+    Job,
+    QueueExecutor,
+    before_its_run,
+    forget_words,
+    has_begun,
+    job_words,
+    make_ready,
+    retried,
+    with_words,
+)
+from qrec.graph import Board
+from qrec.keeper import Began, Keeper, Order
+from qrec.output import (
+    BLOCK,
+    FOLD_LIMIT,
+    MARKS,
+    STREAMS,
+    Files,
+    Writer,
+    attempt_folder,
+    fold,
+    listed,
+    make_private,
+    remove_folder,
+)
+from qrec.process import Identity, boot_id, family, pid_namespace, send, start_ticks, write_all
+from qrec.recorder import ended_fields, explained, oom_kills, runs, without_process
+from qrec.stores.base import Query
+from qrec.task import Kept, Record, Status, Task, timestamp
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+    from qrec.api import Qrec
+    from qrec.facts import Changes
+    from qrec.process import Ended
+    from qrec.usage import Meter
+
+POLL = 0.05  #: seconds between two looks at the store while nothing happens here
+LOOK = 0.1  #: seconds between two looks at a running job, and until one is worth more than its end
+OUTSIDE = 1.0  #: seconds between two looks at parents that are not of this queue, and at other workers' jobs
+PACE = 8  #: over how many jobs the pace is averaged
+PATCHED = 1.0  #: seconds a job runs before git is asked what differs from the commit
+FACTS = 5.0  #: seconds for which what surrounds a folder is taken to be the same
+PASSED = 100  #: ready jobs that do not fit now, behind which no other is looked at
+SKIPPED_AT_ONCE = 500  #: doomed jobs in one transaction
+SHORT = 0.02  #: seconds below which jobs are so short that some are ordered ahead
+AHEAD = 16  #: how many
+TOGETHER = 0.005  #: seconds in which the ends of such jobs are gathered, to be written down at once
+CALLED_BACK = 0.1  #: seconds after which what was ordered ahead and has not begun is called back
+TRY_AGAIN = 1.0  #: seconds until a store that failed is asked again
+
+
+class Limits(Record):
+    """What the jobs of a worker may use together."""
+
+    slots: int = 1
+    cpus: int = 0
+    mem: int = 0  #: bytes
+    gpus: tuple[str, ...] = ()  #: names of devices; one that is there twice may be shared by two jobs
+
+    def lack(self, job: Job) -> str:
+        """Why a job can never run within these limits; nothing if it can."""
+        from qrec.units import size
+
+        if (job.cpus or 0) > self.cpus:
+            return f"it asks for {job.cpus} CPUs, and there are {self.cpus}"
+        if (job.mem or 0) > self.mem:
+            return f"it asks for {size(job.mem or 0)} of memory, and there are {size(self.mem)}"
+        if job.gpus > len(set(self.gpus)):
+            return f"it asks for {job.gpus} GPUs, and this worker has {len(set(self.gpus))}"
+        return ""
+
+
+def limits_of(policy: Mapping[str, Any], **chosen: Any) -> Limits:
+    """The limits that a queue's policy and a call's own choices make; what nobody said is this machine's."""
+    from qrec.facts import usable_cpus
+
+    said = {**policy, **{name: value for name, value in chosen.items() if value is not None}}
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return Limits(
+        slots=int(said.get("workers") or 1), cpus=said.get("cpus") or usable_cpus(), mem=said.get("mem") or memory,
+        gpus=tuple(map(str, said.get("gpus") or ())),
+    )  # fmt: skip
+
+
+class Room:
+    """What is left of the limits while jobs are chosen.  What one does not find is kept for it from those behind."""
+
+    def __init__(self, limits: Limits, running: Iterable[Job]) -> None:
+        self.slots, self.cpus, self.mem = limits.slots, limits.cpus, limits.mem
+        self.devices = list(limits.gpus)
+        for job in running:
+            self.slots -= 1
+            self.cpus -= job.cpus or 0
+            self.mem -= job.mem or 0
+
+    def hold(self, devices: Iterable[str]) -> None:
+        """Devices that are busy."""
+        for device in devices:
+            if device in self.devices:
+                self.devices.remove(device)
+
+    def take(self, job: Job) -> tuple[str, ...] | None:
+        """The devices for a job that fits; None if it does not."""
+        self.cpus -= job.cpus or 0
+        self.mem -= job.mem or 0
+        chosen = tuple(dict.fromkeys(self.devices))[: job.gpus]
+        self.hold(chosen)
+        if (job.cpus and self.cpus < 0) or (job.mem and self.mem < 0) or len(chosen) < job.gpus:
+            return None
+        self.slots -= 1
+        return chosen
+
+
+class Running:
+    """A job that runs under our keeper."""
+
+    def __init__(self, task: Task, job: Job, slot: int, folder: str) -> None:
+        self.task = task
+        self.job = job
+        self.slot = slot
+        self.folder = folder
+        self.pid: int | None = None
+        self.seconds = 0.0  #: how long it ran
+        self.begin()
+        self.told = False  #: whether the store has its pid
+        self.ended: Ended | None = None
+        self.over_limit = False
+        self.kill_at = float("inf")  #: when it is killed, since it was asked to end
+        self.asked: list[Identity] = []  #: the processes that were asked
+        self.facts: dict[str, Any] = {}
+        self.oom_kills = 0
+        self.writer: Writer | None = None
+        self.meter: Meter | None = None
+        self.changes: Changes | None = None
+        self.folded = False  #: whether the store has its output
+        self.shown = dict.fromkeys(STREAMS, 0)  #: how many bytes of each stream were shown
+
+    def begin(self) -> None:
+        """It begins now."""
+        self.began = time.monotonic()
+        self.deadline = self.began + self.job.timeout if self.job.timeout else float("inf")
+        self.next_look = self.began + LOOK
+
+    def ask_to_end(self, grace: float, number: int = signal.SIGTERM) -> None:
+        """Ask the job's processes to end; they are killed after `grace` seconds."""
+        if self.pid is not None and self.kill_at == float("inf"):
+            self.asked = family(self.pid)
+            for member in self.asked:
+                send(member.pid, number)
+            self.kill_at = time.monotonic() + grace
+
+    def kill(self) -> None:
+        """Kill what is left of the job's processes."""
+        for member in [*self.asked, *(family(self.pid) if self.pid is not None else [])]:
+            if member.alive():
+                send(member.pid, signal.SIGKILL)
+        self.kill_at = time.monotonic() + 1.0
+
+    def look(self) -> None:
+        """Note how its output has grown and what it uses; ask git, once it runs for a while."""
+        now = time.monotonic()
+        if self.writer is None:
+            self.writer = Writer(self.folder)
+            self.writer.began = self.writer.last = self.began
+        self.writer.observe()
+        self.next_look = now + LOOK
+        if self.pid is None:
+            return
+        if self.meter is None:
+            from qrec.usage import Meter
+
+            self.meter = Meter(self.pid, os.path.join(self.folder, "series"), self.began)
+        self.next_look = now + min(LOOK, max(0.0, self.meter.tick()))
+        if self.changes is None and now - self.began > PATCHED and "repository" in self.facts:
+            from qrec.facts import Changes
+
+            self.changes = Changes(self.task.pwd, os.path.join(self.folder, "patch"))
+            self.changes.begin()
+
+
+class Folders:
+    """Gives jobs their folders, and uses those again that have become empty.
+
+    To remove a folder and make another takes some file systems longer than a short job runs; to rename one does not.
+    """
+
+    def __init__(self) -> None:
+        self.empty: list[str] = []
+        self.parents: set[str] = set()
+
+    def give(self, folder: str) -> None:
+        """Make a folder for an attempt.  Raises OSError."""
+        parent = os.path.dirname(folder)
+        if parent not in self.parents:
+            make_private(parent)
+            self.parents.add(parent)
+        if self.empty:
+            try:
+                os.rename(self.empty.pop(), folder)
+                return
+            except OSError:
+                pass  # somebody has cleared it away, or there is one already
+        make_ready(folder)
+
+    def take_back(self, folder: str) -> None:
+        """Empty a folder that nobody needs any more."""
+        try:
+            for name in os.listdir(folder):
+                os.unlink(f"{folder}/{name}")
+            self.empty.append(folder)
+        except OSError:
+            remove_folder(folder)
+
+    def remove(self) -> None:
+        """Remove what is empty now."""
+        for folder in (*self.empty, *self.parents):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                pass  # not empty, or gone
+
+
+class Worker:
+    """Runs the jobs of one queue, and of one generation of it, until all have ended.
+
+    `told` is called with each job that has begun, has ended, or was skipped.
+    """
+
+    def __init__(
+        self,
+        door: Qrec,
+        queue: str,
+        *,
+        chosen: Mapping[str, Any] | None = None,
+        fail_fast: bool = False,
+        keep: bool = False,
+        show: bool = False,
+        told: Callable[[Task], None] = lambda task: None,
+    ) -> None:
+        self.door = door
+        self.home = door.home
+        self.store = door.store
+        self.queue = queue
+        self.chosen = dict(chosen or {})  #: limits that were chosen for this worker, whatever the policy says
+        self.fail_fast = fail_fast
+        self.keep = keep
+        self.show = show
+        self.told = told
+        executor = door.executor("queue")
+        assert isinstance(executor, QueueExecutor)
+        self.executor = executor
+        self.executor.recorder.grace = door.recorder.grace
+        self.grace = door.recorder.grace
+        self.mine = [os.getpid(), start_ticks(os.getpid()) or 0]
+        self.where = {"boot": boot_id(), "namespace": pid_namespace()}
+        self.host = os.uname().nodename
+        self.keeper: Keeper | None = None
+        self.running: dict[str, Running] = {}
+        self.elsewhere: dict[str, Task] = {}  #: jobs of this queue that run, but not under us
+        self.later: list[tuple[float, str]] = []  #: heap of jobs that must not begin yet
+        self.passed: list[str] = []  #: ready jobs that did not fit
+        self.never: dict[str, str] = {}  #: jobs that will never fit, each with the reason
+        self.folders = Folders()
+        self.pace = 1.0  #: seconds that jobs have taken lately
+        self.called_back: list[Running] = []  #: claimed, and not begun after all
+        self.reset()
+        self.stopping = False  #: whether no more jobs are claimed
+        self.leaving = False  #: whether we go at once, and leave our jobs to the next worker
+        self.cancelling = False  #: whether what runs is to be ended
+        self.facts: dict[tuple[Any, ...], tuple[float, dict[str, Any]]] = {}
+        self.next_outside = 0.0
+        self.pause_until = 0.0
+
+    # The loop
+
+    def run(self) -> None:
+        """Work until nothing is left to do."""
+        with Presence(self), signals(self):
+            try:
+                while not self.is_over():
+                    self.step()
+                    self.rest()
+            finally:
+                self.folders.remove()
+                if self.keeper is not None:
+                    self.keeper.close()
+
+    def step(self) -> None:
+        """One turn: hear what happened, write it down, begin what can begin."""
+        self.hear()
+        self.look()
+        if time.monotonic() < self.pause_until:
+            return
+        try:
+            self.look_outside()
+            if not self.has_business():
+                return
+            with self.store.together():
+                self.learn()
+                done = self.settle()
+                skipped = self.skip()
+                claimed = self.claim()
+                self.pulse: Any = self.store.pulse()
+                self.cursor = self.store.last_event()
+        except StoreError as error:
+            self.complain(error)
+            return
+        self.put_away(done)
+        self.begin(claimed)
+        for task in (*done, *skipped):
+            self.told(task)
+
+    def has_business(self) -> bool:
+        """Whether there is something to be read or written."""
+        if self.board is None or self.board.doomed or self.store.pulse() != self.pulse:
+            return True
+        now = time.monotonic()
+        if any(one.ended or (not one.told and now - one.began > LOOK) for one in self.running.values()):
+            return True
+        due = bool(self.later) and self.later[0][0] <= time.time()
+        return (self.may_claim and (due or (bool(self.board.ready) and len(self.running) < self.places))) or bool(
+            self.called_back
+        )
+
+    @property
+    def places(self) -> int:
+        """How many jobs may be claimed at a time: some ahead where they are short."""
+        return self.limits.slots + AHEAD * (self.pace < SHORT)
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether jobs may begin now."""
+        return not (self.stopping or self.leaving or self.policy.get("paused"))
+
+    def is_over(self) -> bool:
+        """Whether there is nothing left to wait for."""
+        if self.leaving or self.board is None:
+            return self.leaving
+        if self.running or self.called_back:
+            return False
+        if self.stopping:
+            return True
+        waiting = len(self.board) - len(self.never)
+        return not (self.keep or waiting or self.elsewhere)
+
+    def rest(self) -> None:
+        """Wait until something happens, or until it is time to look again."""
+        if self.pace < SHORT and len(self.running) > self.limits.slots:
+            time.sleep(TOGETHER)
+            return
+        ears = [self.keeper.ear] if self.keeper is not None and not self.keeper.gone else []
+        now = time.monotonic()
+        due = [now + POLL, *(min(one.next_look, one.deadline, one.kill_at) for one in self.running.values())]
+        try:
+            select.select(ears, [], [], max(0.0, min(due) - now))
+        except InterruptedError:
+            pass
+
+    def reset(self) -> None:
+        """Forget what is known of the store: it is read anew."""
+        self.board: Board | None = None
+        self.pulse = None
+        self.cursor = 0
+        self.policy: dict[str, Any] = {}
+        self.limits = Limits()
+
+    def complain(self, error: Exception) -> None:
+        """The store did not do what it was asked: try again soon, from what it really has."""
+        if str(error) not in self.door.complaints:
+            self.door.complaints.append(str(error))
+        self.reset()
+        self.pause_until = time.monotonic() + TRY_AGAIN
+
+    # Hearing
+
+    def hear(self) -> None:
+        """What the keeper tells."""
+        if self.keeper is None:
+            return
+        for word in self.keeper.news():
+            one = self.running.get(word.key)
+            if one is None:
+                continue
+            if isinstance(word, Began):
+                one.pid, one.slot = word.pid, word.slot
+                one.begin()
+            elif word.ended is not None:
+                one.ended, one.seconds = word.ended, word.seconds
+                self.pace += (word.seconds - self.pace) / PACE
+            elif has_begun(one.folder):  # somebody else has begun it: it is theirs
+                self.elsewhere[word.key] = self.running.pop(word.key).task
+            else:
+                self.called_back.append(self.running.pop(word.key))
+        if self.keeper.gone:
+            self.lose_keeper()
+
+    def lose_keeper(self) -> None:
+        """The keeper was killed: what it ran goes on without it, and is looked at as another worker's."""
+        for uid in [uid for uid, one in self.running.items() if one.ended is None]:
+            one = self.running.pop(uid)
+            process = {name: value for name, value in one.task.data["process"].items() if name != "recorder"}
+            was = (Status.RUNNING, one.task.attempt)
+            try:
+                data = {**one.task.data, "process": process}
+                self.elsewhere[uid] = self.store.swap(uid, was, Status.RUNNING, data=data, pid=one.pid)
+            except StoreError:
+                self.elsewhere[uid] = one.task
+        if self.keeper is not None:
+            self.keeper.close()
+        self.keeper = None
+
+    def look(self) -> None:
+        """See to the running jobs whose time has come."""
+        now = time.monotonic()
+        late = (one.pid is None and not one.ended and now - one.began > CALLED_BACK for one in self.running.values())
+        if self.keeper is not None and any(late):
+            self.pace = 1.0
+            self.keeper.call_back()
+        for one in self.running.values():
+            if one.ended is not None or one.pid is None:
+                continue
+            if now >= one.deadline:
+                one.deadline, one.over_limit = float("inf"), True
+                one.ask_to_end(self.grace)
+            if now >= one.kill_at:
+                one.kill()
+            if now >= one.next_look:
+                one.look()
+                if self.show:
+                    self.show_output(one)
+
+    def show_output(self, one: Running) -> None:
+        """Print what a job has printed since."""
+        files = Files(one.folder)
+        for number, stream in enumerate(STREAMS, 1):
+            while one.job.log and (block := files.read(stream, one.shown[stream], BLOCK)):
+                one.shown[stream] += len(block)
+                write_all(number, memoryview(block))
+
+    def learn(self) -> None:
+        """What others have changed in the store since the last turn."""
+        if self.board is None:
+            self.load()
+        elif (pulse := self.store.pulse()) != self.pulse:
+            self.pulse = pulse
+            events = self.store.events(self.cursor)
+            if events and events[0].sequence > self.cursor + 1:
+                self.load()
+            else:
+                self.cursor = events[-1].sequence if events else self.cursor
+                for uid, kind in dict.fromkeys((event.uid, event.kind) for event in events):
+                    self.take_note(uid, kind)
+
+    def load(self) -> None:
+        """Read the whole queue: what waits, and what runs."""
+        self.pulse = self.store.pulse()
+        self.cursor = self.store.last_event()
+        self.read_policy()
+        self.board = Board()
+        self.elsewhere.clear()
+        self.later.clear()
+        self.passed.clear()
+        self.never.clear()
+        names: dict[str, str] = {}
+        waiting = []
+        unfinished = frozenset({Status.QUEUED, Status.RUNNING, Status.SUBMITTED})
+        for task in self.store.newest_first(self.query(unfinished)):
+            if task.status is Status.QUEUED:
+                links = [(names.setdefault(uid, uid), kind) for uid, kind in Job.of(task).links(task.after)]
+                waiting.append((names.setdefault(task.uid, task.uid), task.number, task.priority, links))
+            elif task.uid not in self.running:
+                self.elsewhere[task.uid] = task
+        known = self.store.statuses(dict.fromkeys(uid for *_, links in waiting for uid, _ in links))
+        for uid, number, priority, links in reversed(waiting):
+            self.board.add(uid, number, priority, links, known)
+        self.next_outside = 0.0
+
+    def query(self, statuses: frozenset[Status] = frozenset()) -> Query:
+        """The jobs of this generation."""
+        return Query(queue=self.queue, above=self.policy.get("since", 0), statuses=statuses)
+
+    def read_policy(self) -> None:
+        """What holds for the queue now."""
+        self.policy = self.store.policies().get(self.queue, {})
+        self.limits = limits_of(self.policy, **self.chosen)
+
+    def take_note(self, uid: str, kind: str) -> None:
+        """One change that somebody has made."""
+        assert self.board is not None
+        if kind == "queue":
+            if uid == self.queue:
+                self.read_policy()
+                self.put_back_passed()
+            return
+        known = uid in self.running or uid in self.elsewhere or uid in self.board.jobs or uid in self.board.children
+        if not known and not uid.startswith("queue-"):
+            return
+        try:
+            task = self.store.get(uid)
+        except NoSuchTask:
+            self.board.remove(uid)
+            self.elsewhere.pop(uid, None)
+            self.board.ended(uid, Status.LOST)
+            return
+        if uid in self.running:
+            self.take_note_of_ours(self.running[uid], task)
+        else:
+            self.consider(task)
+
+    def take_note_of_ours(self, one: Running, task: Task) -> None:
+        """Somebody has changed a job that we run: a wish, a note, or its record was closed."""
+        if task.attempt != one.task.attempt or task.status is not Status.RUNNING:
+            del self.running[task.uid]
+            self.consider(task)
+            return
+        one.task = task
+        if task.wish == "cancel":
+            one.ask_to_end(self.grace)
+
+    def consider(self, task: Task) -> None:
+        """Let the board know how a task stands that is not run by us."""
+        assert self.board is not None
+        ours = task.queue == self.queue and task.number > self.policy.get("since", 0)
+        if ours and task.status is Status.QUEUED:
+            self.elsewhere.pop(task.uid, None)
+            self.enter(task)
+            return
+        self.board.remove(task.uid)
+        self.never.pop(task.uid, None)
+        if task.status.is_final:
+            self.elsewhere.pop(task.uid, None)
+            self.board.ended(task.uid, task.status)
+        elif ours:
+            self.elsewhere[task.uid] = task
+
+    def enter(self, task: Task) -> None:
+        """A job that waits, new or changed."""
+        assert self.board is not None
+        links = Job.of(task).links(task.after)
+        known = self.board.jobs.get(task.uid)
+        if known is not None and (known.priority, known.links) == (task.priority, links):
+            if task.uid in self.never:  # what it asks for may have been changed
+                del self.never[task.uid]
+                self.board.put_back(task.uid)
+            return
+        self.board.remove(task.uid)
+        statuses = self.store.statuses(uid for uid, _ in links)
+        self.board.add(task.uid, task.number, task.priority, links, statuses)
+
+    def look_outside(self) -> None:
+        """How the parents stand that are no jobs of this queue, and the jobs whose worker has gone."""
+        if self.board is None or time.monotonic() < self.next_outside:
+            return
+        self.next_outside = time.monotonic() + OUTSIDE
+        outside = {uid for uid in self.board.parents() if uid not in self.board.jobs and uid not in self.running}
+        if not outside and not self.elsewhere:
+            return
+        tasks = [task for uid in {*outside, *self.elsewhere} if (task := self.known(uid)) is not None]
+        self.door.refresh_tasks([task for task in tasks if task.status in (Status.RUNNING, Status.SUBMITTED)])
+        for task in tasks:
+            now = self.known(task.uid) or task.copy(status=Status.LOST)
+            self.consider(now)
+        for uid in outside - {task.uid for task in tasks}:
+            self.board.ended(uid, Status.LOST)
+
+    def known(self, uid: str) -> Task | None:
+        """The task of this uid, if there is one."""
+        try:
+            return self.store.get(uid)
+        except NoSuchTask:
+            return None
+
+    # Writing down
+
+    def settle(self) -> list[Task]:
+        """Record the jobs that have ended, and those that run long enough to be told of; return the ended."""
+        assert self.board is not None
+        done = []
+        now = time.monotonic()
+        self.give_back()
+        for one in list(self.running.values()):
+            if one.ended is not None:
+                task = self.close(one)
+                done.append(task)
+                if self.may_be_retried(one, task):
+                    self.enter(self.retry(one, task))
+                elif task.status.is_final:
+                    self.board.ended(task.uid, task.status)
+            elif not one.told and one.pid is not None and now - one.began > LOOK:
+                self.tell(one)
+        return done
+
+    def give_back(self) -> None:
+        """Let the jobs wait again that were ordered ahead in vain."""
+        while self.called_back:
+            one = self.called_back[-1]
+            was, data = (Status.RUNNING, one.task.attempt), before_its_run(one.task)
+            try:
+                self.enter(self.store.swap(one.task.uid, was, Status.QUEUED, started=None, data=data))
+            except (StaleTask, NoSuchTask):
+                pass  # somebody was quicker
+            self.called_back.pop()
+
+    def tell(self, one: Running) -> None:
+        """Record the pid of a job that runs, and what surrounds it."""
+        one.facts = self.surroundings(one)
+        running = Status.RUNNING
+        try:
+            one.task = self.store.swap(one.task.uid, (running, one.task.attempt), running, pid=one.pid, facts=one.facts)
+        except (StaleTask, NoSuchTask):
+            pass  # whoever closed it is noticed by the event
+        one.told = True
+
+    def surroundings(self, one: Running) -> dict[str, Any]:
+        """What surrounds a job; the same for all in a folder for a while."""
+        from qrec.facts import surroundings
+
+        now = time.monotonic()
+        key = (one.task.pwd, *one.job.env.items())
+        found = self.facts.get(key)
+        if found is None or now > found[0]:
+            recorder, env = self.door.recorder, {**os.environ, **one.job.env}
+            facts = surroundings(one.task.pwd, env, recorder.variables, recorder.redactor)
+            facts.pop("terminal", None)
+            self.facts = {name: old for name, old in self.facts.items() if now <= old[0]}
+            found = self.facts[key] = (now + FACTS, facts)
+        return found[1]
+
+    def close(self, one: Running) -> Task:
+        """Record how a job ended; the task as it stands then: it waits again if it is to be retried."""
+        assert one.ended is not None
+        task, ended = one.task, one.ended
+        fields = ended_fields(task, ended, limit=one.job.timeout if one.over_limit else None)
+        if one.meter is not None:
+            fields["usage"] |= {name: value for name, value in one.meter.close(ended).items() if value}
+        if not one.told:
+            fields["facts"] = one.facts = self.surroundings(one)
+            fields["pid"] = one.pid
+        if one.changes is not None:
+            fields["facts"] = {**one.facts, **one.changes.finish(0.1)}
+        fields["data"]["slot"] = one.slot
+        if one.seconds:
+            fields["started"] = timestamp(ended.at - one.seconds)
+        status = fields.pop("status")
+        if task.wish == "cancel" and status is not Status.COMPLETE:
+            status = Status.CANCELLED
+        killed = oom_kills() - one.oom_kills if ended.signal == signal.SIGKILL else 0
+        fields["data"] |= explained(task.copy(status=status, **fields), killed)
+        kept = self.fold(one)
+        try:
+            done = self.store.swap(task.uid, (Status.RUNNING, task.attempt), status, kept=kept, known=task, **fields)
+        except (StaleTask, NoSuchTask):
+            return self.known(task.uid) or task.copy(status=Status.LOST)
+        one.folded = kept is not None
+        return done
+
+    def fold(self, one: Running) -> Kept | None:
+        """What a job left, with an index of its times, if it is small."""
+        if one.writer is None:  # it was too short to be looked at, so that there is nothing but its streams
+            return self.fold_short(one)
+        one.writer.observe()
+        one.writer.close()
+        return fold(one.folder)
+
+    def fold_short(self, one: Running) -> Kept | None:
+        """The same of a job that ran for a moment."""
+        files = Files(one.folder)
+        sizes = {stream: files.size(stream) for stream in STREAMS}
+        if sum(sizes.values()) > FOLD_LIMIT:
+            one.look()
+            return self.fold(one)
+        passed = round((time.monotonic() - one.began) * 1000)
+        lines = [f"{MARKS[stream]} {size}\n" for stream, size in sizes.items() if size]
+        timing = "".join(f"{passed if not number else 0} {line}" for number, line in enumerate(lines))
+        streams = {stream: files.read(stream) if size else b"" for stream, size in sizes.items()}
+        return Kept(stdout=streams["stdout"], stderr=streams["stderr"], timing=timing.encode())
+
+    def may_be_retried(self, one: Running, task: Task) -> bool:
+        """Whether a job that has failed is tried again by itself."""
+        tried = task.data.get("retried", 0) < one.job.retries
+        return task.status is Status.FAILED and tried and not self.cancelling
+
+    def retry(self, one: Running, task: Task) -> Task:
+        """The task as it waits for its next try."""
+        tried = task.data.get("retried", 0)
+        job = {**task.data["job"], "at": time.time() + one.job.backoff * 2**tried}
+        return retried(self.door.recorder, task, retried=tried + 1, job=job)
+
+    def put_away(self, done: Sequence[Task]) -> None:
+        """Remove the files of what the store has taken over."""
+        for task in done:
+            one = self.running.pop(task.uid, None)
+            if one is None:
+                continue
+            if self.show:
+                self.show_output(one)
+            if one.folded:
+                self.folders.take_back(one.folder)
+            if task.status in (Status.COMPLETE, Status.CANCELLED):
+                forget_words(self.home, task.uid)
+            if self.fail_fast and task.status is not Status.COMPLETE:
+                self.stopping = True
+
+    def skip(self) -> list[Task]:
+        """Record the jobs that will never run, since something they depend on did not end as it should."""
+        assert self.board is not None
+        skipped: list[Task] = []
+        why: dict[str, str] = {}
+        while len(skipped) < SKIPPED_AT_ONCE and (doomed := self.board.take_doomed(SKIPPED_AT_ONCE)):
+            for uid, parent in doomed.items():
+                task = self.known(uid)
+                self.board.remove(uid)
+                if task is None or task.status is not Status.QUEUED:
+                    continue
+                why[uid] = why.get(parent) or self.reason_of(parent)
+                was, data = (Status.QUEUED, task.attempt), {**task.data, "reason": why[uid]}
+                skipped.append(self.store.swap(uid, was, Status.SKIPPED, data=data))
+                self.board.ended(uid, Status.SKIPPED)
+        return skipped
+
+    def reason_of(self, parent: str) -> str:
+        """Why nothing can come of those that depend on a parent."""
+        task = self.known(parent)
+        if task is None:
+            return f"{parent} is gone"
+        if task.status is Status.SKIPPED and task.data.get("reason"):
+            return str(task.data["reason"])
+        return f"{label(task)} {WORDS.get(task.status, task.status)}"
+
+    # Beginning
+
+    def claim(self) -> list[Running]:
+        """Take the ready jobs that fit, by priority and age."""
+        assert self.board is not None
+        now = time.time()
+        while self.later and self.later[0][0] <= now:
+            _, uid = heapq.heappop(self.later)
+            if uid in self.board.jobs:
+                self.board.put_back(uid)
+        if not self.may_claim:
+            return []
+        orphans = [Job.of(task) for task in self.elsewhere.values() if self.is_orphan_here(task)]
+        left = Room(
+            self.limits.copy(slots=self.places),
+            [*(one.job for one in self.running.values() if not one.ended), *orphans],
+        )
+        if left.slots <= 0:
+            return []
+        self.put_back_passed()
+        claimed: list[Running] = []
+        asked_for_devices = False
+        for uid in self.board.take_ready():
+            task = self.known(uid)
+            if task is None or task.status is not Status.QUEUED:
+                self.board.remove(uid)
+                continue
+            job = Job.of(task)
+            if job.at is not None and job.at > now:
+                heapq.heappush(self.later, (job.at, uid))
+                continue
+            if lack := self.limits.lack(job):
+                self.never[uid] = lack
+                continue
+            if job.gpus and not asked_for_devices:
+                left.hold(self.devices_in_use())
+                asked_for_devices = True
+            devices = left.take(job)
+            if devices is None:
+                self.passed.append(uid)
+                if len(self.passed) >= PASSED:
+                    break
+                continue
+            if (one := self.claim_one(task, job, devices, claimed)) is not None:
+                claimed.append(one)
+            if left.slots <= 0:
+                break
+        return claimed
+
+    def put_back_passed(self) -> None:
+        """Let the jobs be looked at again that did not fit."""
+        assert self.board is not None
+        for uid in self.passed:
+            if uid in self.board.jobs:
+                self.board.put_back(uid)
+        self.passed.clear()
+
+    def is_orphan_here(self, task: Task) -> bool:
+        """Whether a job runs on this host whose worker has gone: it takes room that nobody else counts."""
+        return task.status is Status.RUNNING and task.host == self.host and runs(task, "recorder") is False
+
+    def devices_in_use(self) -> Iterator[str]:
+        """The GPUs that any running task of this host holds, whichever queue or worker started it."""
+        for task in self.store.newest_first(Query(statuses=frozenset({Status.RUNNING}), host=self.host)):
+            yield from map(str, task.data.get("gpus", ()))
+
+    def claim_one(self, task: Task, job: Job, devices: tuple[str, ...], claimed: Sequence[Running]) -> Running | None:
+        """Claim a job; None if another worker was quicker."""
+        assert self.board is not None
+        taken = {one.slot for one in (*self.running.values(), *claimed) if not one.ended}
+        slot = next(number for number in range(len(taken) + 1) if number not in taken)
+        process: dict[str, Any] = {**self.where, "recorder": self.mine}
+        if task.data.get("inner", "shell") == "shell":
+            try:
+                keeper = self.keeper = self.keeper or Keeper()
+            except CouldNotStart as error:
+                self.complain(error)
+                self.passed.append(task.uid)
+                return None
+            process["command"] = [keeper.pid, keeper.ticks]
+        data = {**before_its_run(task), "process": process, "slot": slot}
+        if devices:
+            data["gpus"] = list(devices)
+        self.board.remove(task.uid)
+        try:
+            now = self.store.swap(
+                task.uid, (Status.QUEUED, task.attempt), Status.RUNNING, known=task, started=timestamp(),
+                host=self.host, data=data,
+            )  # fmt: skip
+        except (StaleTask, NoSuchTask):
+            return None
+        return Running(now, job, slot, attempt_folder(self.home, task.uid, task.attempt))
+
+    def begin(self, claimed: Sequence[Running]) -> None:
+        """Have the claimed jobs started."""
+        for one in claimed:
+            self.told(one.task)
+            self.running[one.task.uid] = one
+            one.oom_kills = self.oom_kills()
+            if one.task.data.get("inner", "shell") == "shell":
+                self.begin_here(one)
+            else:
+                self.begin_launch(one)
+
+    def oom_kills(self) -> int:
+        """The kernel's count of kills for want of memory, read once a look."""
+        now = time.monotonic()
+        if now > self.facts.get((), (0.0, {}))[0]:
+            self.facts[()] = (now + LOOK, {"kills": oom_kills()})
+        return int(self.facts[()][1]["kills"])
+
+    def begin_here(self, one: Running) -> None:
+        """Have the keeper start a job."""
+        assert self.keeper is not None
+        try:
+            self.folders.give(one.folder)
+            task, job = with_words(self.home, one.task, one.job)
+        except (OSError, CouldNotStart) as error:
+            self.could_not_begin(one, error)
+            return
+        env = {**job.env, "QREC_TASK": task.uid}
+        if one.job.gpus or self.limits.gpus:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(one.task.data.get("gpus", ()))
+        words, slots = job_words(task, job), self.limits.slots
+        order = Order(key=task.uid, folder=one.folder, words=words, cwd=task.pwd or "/", env=env, slots=slots)
+        self.keeper.start(order)
+
+    def could_not_begin(self, one: Running, error: Exception) -> None:
+        """A job that cannot be started; the reason is its stderr."""
+        from qrec.process import Ended
+
+        one.writer = Writer(one.folder)
+        one.writer.write("stderr", memoryview(f"qrec: {error}\n".encode("utf-8", "replace")))
+        one.ended = Ended(returncode=CouldNotStart.exit_code, at=time.time())
+
+    def begin_launch(self, one: Running) -> None:
+        """Have a process of its own launch a job, as its command's executor does; that one records it, too."""
+        from qrec.launch import launch
+
+        try:
+            make_ready(one.folder)
+            launch(self.home, self.store.place, one.task)
+        except (OSError, QrecError) as error:
+            self.could_not_begin(one, error)
+            return
+        self.elsewhere[one.task.uid] = self.running.pop(one.task.uid).task
+
+
+#: How an end is told of in a reason.
+WORDS = {
+    Status.COMPLETE: "completed",
+    Status.FAILED: "failed",
+    Status.CANCELLED: "was cancelled",
+    Status.LOST: "was lost",
+    Status.SKIPPED: "was skipped",
+}
+
+
+def label(task: Task) -> str:
+    """What a job is called in a sentence."""
+    return task.name or f"task {task.number}"
+
+
+class signals:
+    """What a worker does with Ctrl-C and the like, as long as the `with` lasts.
+
+    The first Ctrl-C ends the claiming, the second what runs.  A closed terminal, or SIGTERM, ends the worker alone: its
+    jobs go on, and the next worker takes them over.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.before: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        try:
+            self.before = {number: signal.signal(number, self.take) for number in (signal.SIGINT, *self.LEAVE)}
+        except ValueError:
+            pass  # not in the main thread: then they are somebody else's
+
+    LEAVE = (signal.SIGTERM, signal.SIGHUP)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def take(self, number: int, _: object) -> None:
+        """One signal."""
+        worker = self.worker
+        if number in self.LEAVE:
+            worker.leaving = True
+        elif not worker.stopping:
+            worker.stopping = True
+        else:
+            worker.cancelling = True
+            for one in worker.running.values():
+                one.task = one.task.copy(wish="cancel")
+                one.ask_to_end(worker.grace)
+
+
+# Who works
+
+
+class Presence:
+    """A file that tells others of a worker, as long as the `with` lasts: `<home>/workers/<pid>-<ticks>.json`."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.path = os.path.join(worker.home, "workers", f"{worker.mine[0]}-{worker.mine[1]}.json")
+
+    def __enter__(self) -> None:
+        worker = self.worker
+        about = {
+            **worker.where, "host": worker.host, "pid": worker.mine[0], "ticks": worker.mine[1], "queue": worker.queue,
+            "keep": worker.keep, "since": timestamp(),
+        }  # fmt: skip
+        try:
+            make_private(os.path.dirname(self.path))
+            replace_file(self.path, json.dumps(about).encode())
+        except OSError:
+            pass  # it works unseen
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            os.unlink(self.path)
+        except OSError:
+            pass
+
+
+def workers(home: str, queue: str | None = None) -> list[dict[str, Any]]:
+    """The workers of a home, of one queue or of all; what dead ones have left is removed."""
+    found = []
+    folder = os.path.join(home, "workers")
+    for name in listed(folder):
+        path = os.path.join(folder, name)
+        try:
+            with open(path, encoding="utf-8") as file:
+                about = json.load(file)
+            who = Identity(**{key: about[key] for key in ("host", "boot", "namespace", "pid", "ticks")})
+            alive = who.alive()
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if alive is False:
+            try:
+                os.unlink(path)
+            except OSError:
+                pass
+        elif queue is None or about.get("queue") == queue:
+            found.append(about)
+    return found
+
+
+__all__ = ["Limits", "Worker", "limits_of", "without_process", "workers"]
