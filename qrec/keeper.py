@@ -193,6 +193,7 @@ class Keeping:
             if words:
                 self.ahead.append(Order(**words))
             else:
+                self.go_on()
                 self.forget()
         if not self.listening:
             self.ahead.clear()
@@ -257,7 +258,14 @@ class Keeping:
         while self.jobs and (found := reap_any(self.floor)) is not None:
             pid, ended = found
             if pid in self.jobs:
-                self.end(self.jobs.pop(pid), ended)
+                self.end(self.jobs.pop(pid), self.with_own_memory(ended))
+
+    def with_own_memory(self, ended: Ended) -> Ended:
+        """The end without a peak of memory that may be ours: we have grown since, and a child begins with what we have."""
+        if not ended.memory:
+            return ended
+        self.floor = own_peak()
+        return ended if ended.memory > self.floor else ended.copy(memory=0)
 
     def end(self, job: Kept, ended: Ended) -> None:
         """Write down how a job ended, and tell the worker, if there is one."""

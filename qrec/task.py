@@ -98,7 +98,7 @@ FINAL = frozenset(Status) - UNFINISHED
 MOVES: Mapping[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.QUEUED, Status.RUNNING, Status.SUBMITTED, Status.CANCELLED, Status.SKIPPED}),
     Status.RUNNING: frozenset(Status) - {Status.SKIPPED},
-    Status.SUBMITTED: frozenset(Status) - {Status.QUEUED, Status.SKIPPED},
+    Status.SUBMITTED: frozenset(Status) - {Status.QUEUED},
     Status.COMPLETE: UNFINISHED,
     Status.FAILED: UNFINISHED,
     Status.CANCELLED: UNFINISHED,

@@ -22,7 +22,6 @@ from qrec.executors.queue import (
     Job,
     QueueExecutor,
     before_its_run,
-    forget_words,
     has_begun,
     job_words,
     make_ready,
@@ -46,6 +45,7 @@ from qrec.output import (
 )
 from qrec.process import Identity, boot_id, family, pid_namespace, send, start_ticks, write_all
 from qrec.recorder import ended_fields, explained, oom_kills, runs, without_process
+from qrec.spool import forget_words
 from qrec.stores.base import Query
 from qrec.task import Kept, Record, Status, Task, timestamp
 
@@ -110,16 +110,20 @@ def limits_of(policy: Mapping[str, Any], **chosen: Any) -> Limits:
 class Room:
     """What is left of the limits while jobs are chosen.  What one does not find is kept for it from those behind."""
 
-    def __init__(self, limits: Limits, running: Iterable[Job]) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.slots, self.cpus, self.mem = limits.slots, limits.cpus, limits.mem
         self.devices = list(limits.gpus)
-        for job in running:
-            self.slots -= 1
-            self.cpus -= job.cpus or 0
-            self.mem -= job.mem or 0
+        self.looked = False  #: whether it is known which devices are busy
+
+    def occupy(self, job: Job, slot: bool = True) -> None:
+        """Count a job that runs."""
+        self.slots -= slot
+        self.cpus -= job.cpus or 0
+        self.mem -= job.mem or 0
 
     def hold(self, devices: Iterable[str]) -> None:
         """Devices that are busy."""
+        self.looked = True
         for device in devices:
             if device in self.devices:
                 self.devices.remove(device)
@@ -260,6 +264,7 @@ class Worker:
         fail_fast: bool = False,
         keep: bool = False,
         show: bool = False,
+        slot: int = 0,
         told: Callable[[Task], None] = lambda task: None,
     ) -> None:
         self.door = door
@@ -270,6 +275,7 @@ class Worker:
         self.fail_fast = fail_fast
         self.keep = keep
         self.show = show
+        self.slot = slot  #: the first of its slots, where several workers have numbered theirs
         self.told = told
         executor = door.executor("queue")
         assert isinstance(executor, QueueExecutor)
@@ -290,6 +296,7 @@ class Worker:
         self.called_back: list[Running] = []  #: claimed, and not begun after all
         self.reset()
         self.stopping = False  #: whether no more jobs are claimed
+        self.interrupted = False  #: whether somebody has pressed Ctrl-C
         self.leaving = False  #: whether we go at once, and leave our jobs to the next worker
         self.cancelling = False  #: whether what runs is to be ended
         self.facts: dict[tuple[Any, ...], tuple[float, dict[str, Any]]] = {}
@@ -331,9 +338,9 @@ class Worker:
             self.complain(error)
             return
         self.put_away(done)
-        self.begin(claimed)
         for task in (*done, *skipped):
             self.told(task)
+        self.begin(claimed)
 
     def has_business(self) -> bool:
         """Whether there is something to be read or written."""
@@ -407,7 +414,7 @@ class Worker:
             if one is None:
                 continue
             if isinstance(word, Began):
-                one.pid, one.slot = word.pid, word.slot
+                one.pid, one.slot = word.pid, word.slot + self.slot
                 one.begin()
             elif word.ended is not None:
                 one.ended, one.seconds = word.ended, word.seconds
@@ -437,8 +444,7 @@ class Worker:
     def look(self) -> None:
         """See to the running jobs whose time has come."""
         now = time.monotonic()
-        late = (one.pid is None and not one.ended and now - one.began > CALLED_BACK for one in self.running.values())
-        if self.keeper is not None and any(late):
+        if self.keeper is not None and len(self.running) > self.limits.slots and self.is_anyone_late(now):
             self.pace = 1.0
             self.keeper.call_back()
         for one in self.running.values():
@@ -453,6 +459,11 @@ class Worker:
                 one.look()
                 if self.show:
                     self.show_output(one)
+
+    def is_anyone_late(self, now: float) -> bool:
+        """Whether a job that was ordered ahead has waited for longer than a moment."""
+        waiting = (one for one in self.running.values() if one.pid is None and not one.ended)
+        return any(now - one.began > CALLED_BACK for one in waiting)
 
     def show_output(self, one: Running) -> None:
         """Print what a job has printed since."""
@@ -757,49 +768,57 @@ class Worker:
     def claim(self) -> list[Running]:
         """Take the ready jobs that fit, by priority and age."""
         assert self.board is not None
-        now = time.time()
-        while self.later and self.later[0][0] <= now:
+        self.wake()
+        if not self.may_claim:
+            return []
+        self.put_back_passed()
+        room, ready = self.room(), self.board.take_ready()
+        claimed: list[Running] = []
+        while room.slots > 0 and len(self.passed) < PASSED and (uid := next(ready, None)) is not None:
+            found = self.fitting(uid, room)
+            if found is not None and (one := self.claim_one(*found, claimed)) is not None:
+                claimed.append(one)
+        return claimed
+
+    def wake(self) -> None:
+        """Let the jobs be ready whose time has come."""
+        assert self.board is not None
+        while self.later and self.later[0][0] <= time.time():
             _, uid = heapq.heappop(self.later)
             if uid in self.board.jobs:
                 self.board.put_back(uid)
-        if not self.may_claim:
-            return []
-        orphans = [Job.of(task) for task in self.elsewhere.values() if self.is_orphan_here(task)]
-        left = Room(
-            self.limits.copy(slots=self.places),
-            [*(one.job for one in self.running.values() if not one.ended), *orphans],
-        )
-        if left.slots <= 0:
-            return []
-        self.put_back_passed()
-        claimed: list[Running] = []
-        asked_for_devices = False
-        for uid in self.board.take_ready():
-            task = self.known(uid)
-            if task is None or task.status is not Status.QUEUED:
-                self.board.remove(uid)
-                continue
-            job = Job.of(task)
-            if job.at is not None and job.at > now:
-                heapq.heappush(self.later, (job.at, uid))
-                continue
-            if lack := self.limits.lack(job):
-                self.never[uid] = lack
-                continue
-            if job.gpus and not asked_for_devices:
-                left.hold(self.devices_in_use())
-                asked_for_devices = True
-            devices = left.take(job)
-            if devices is None:
-                self.passed.append(uid)
-                if len(self.passed) >= PASSED:
-                    break
-                continue
-            if (one := self.claim_one(task, job, devices, claimed)) is not None:
-                claimed.append(one)
-            if left.slots <= 0:
-                break
-        return claimed
+
+    def room(self) -> Room:
+        """What is left of the limits: other workers of the queue here share its CPUs and memory, but not our slots."""
+        room = Room(self.limits.copy(slots=self.places))
+        for one in self.running.values():
+            if one.ended is None:
+                room.occupy(one.job)
+        for task in self.elsewhere.values():
+            if task.status is Status.RUNNING and task.host == self.host:
+                room.occupy(Job.of(task), slot=runs(task, "recorder") is False)  # an orphan's slot nobody else counts
+        return room
+
+    def fitting(self, uid: str, room: Room) -> tuple[Task, Job, tuple[str, ...]] | None:
+        """A ready job, if it may and can begin now, with the devices for it; else it is put where it belongs."""
+        assert self.board is not None
+        task = self.known(uid)
+        if task is None or task.status is not Status.QUEUED:
+            self.board.remove(uid)
+            return None
+        job = Job.of(task)
+        if job.at is not None and job.at > time.time():
+            heapq.heappush(self.later, (job.at, uid))
+        elif lack := self.limits.lack(job):
+            self.never[uid] = lack
+        else:
+            if job.gpus and not room.looked:
+                room.hold(self.devices_in_use())
+            devices = room.take(job)
+            if devices is not None:
+                return task, job, devices
+            self.passed.append(uid)
+        return None
 
     def put_back_passed(self) -> None:
         """Let the jobs be looked at again that did not fit."""
@@ -808,10 +827,6 @@ class Worker:
             if uid in self.board.jobs:
                 self.board.put_back(uid)
         self.passed.clear()
-
-    def is_orphan_here(self, task: Task) -> bool:
-        """Whether a job runs on this host whose worker has gone: it takes room that nobody else counts."""
-        return task.status is Status.RUNNING and task.host == self.host and runs(task, "recorder") is False
 
     def devices_in_use(self) -> Iterator[str]:
         """The GPUs that any running task of this host holds, whichever queue or worker started it."""
@@ -943,8 +958,8 @@ class signals:
         worker = self.worker
         if number in self.LEAVE:
             worker.leaving = True
-        elif not worker.stopping:
-            worker.stopping = True
+        elif not worker.interrupted:
+            worker.interrupted = worker.stopping = True
         else:
             worker.cancelling = True
             for one in worker.running.values():
@@ -966,7 +981,7 @@ class Presence:
         worker = self.worker
         about = {
             **worker.where, "host": worker.host, "pid": worker.mine[0], "ticks": worker.mine[1], "queue": worker.queue,
-            "keep": worker.keep, "since": timestamp(),
+            "keep": worker.keep, "since": timestamp(), "chosen": worker.chosen,
         }  # fmt: skip
         try:
             make_private(os.path.dirname(self.path))
@@ -987,6 +1002,8 @@ def workers(home: str, queue: str | None = None) -> list[dict[str, Any]]:
     folder = os.path.join(home, "workers")
     for name in listed(folder):
         path = os.path.join(folder, name)
+        if not name.endswith(".json"):
+            continue
         try:
             with open(path, encoding="utf-8") as file:
                 about = json.load(file)

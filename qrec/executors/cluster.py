@@ -471,7 +471,7 @@ def clean_environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C", "SLURM_TIME_FORMAT": "%s"}
 
 
-def call(words: Sequence[str], limit: float = LIMIT) -> Said:
+def call(words: Sequence[str], limit: float = LIMIT, env: Mapping[str, str] | None = None) -> Said:
     """Run one of Slurm's commands to its end.  NoAnswer if it is not there, or not done in `limit` seconds."""
     import subprocess
 
@@ -481,7 +481,7 @@ def call(words: Sequence[str], limit: float = LIMIT) -> Said:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=clean_environment(),
+            env=clean_environment() if env is None else env,
             start_new_session=True,  # a group of its own, which can be killed; and Ctrl-C is for us
         )
     except OSError as error:
@@ -891,9 +891,9 @@ class Lock:
 # Acting
 
 
-def act(words: Sequence[str], limit: float = LIMIT) -> str:
+def act(words: Sequence[str], limit: float = LIMIT, env: Mapping[str, str] | None = None) -> str:
     """Have Slurm do something; return what it printed.  Refused with its words, NoAnswer if it says nothing."""
-    said = call(words, limit)
+    said = call(words, limit, env)
     if said.code != 0 or (not said.out and said.err.strip()):  # `write batch_script` fails with 0
         raise Refused(complaint(said, words[0]))
     return said.out

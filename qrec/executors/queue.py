@@ -13,6 +13,7 @@ from qrec.executors.base import action
 from qrec.executors.shell import ShellExecutor, words_to_run
 from qrec.output import attempt_folder, make_private
 from qrec.recorder import runs, without_process
+from qrec.spool import private_words
 from qrec.task import UNFINISHED, Record, Status, Task
 
 TYPE_CHECKING = False
@@ -25,16 +26,23 @@ if TYPE_CHECKING:
     from qrec.recorder import Recorder, Terms
 
 #: Runs a command between what prepares it and what clears up after it: `bash -c WRAPPED qrec-job COMMAND TEARDOWN
-#: STEP...`.  The command is in a shell of its own, so that its `exit` ends nothing else; a step that fails ends all; a
-#: signal ends the command, and the rest still happens.
+#: STEP...`.  A step that fails ends all.  The command is in a shell of its own, so that its `exit` ends nothing else,
+#: and beside this one, which could not hear a signal while it waits for what is in the foreground; a signal is passed
+#: on to all of the job, and the rest still happens.  The second `wait` is for the code of a command that took the
+#: signal; bash tells -1 if it has learned of its end in the meantime, and the first one knew then.
 WRAPPED = """\
 qrec_command=$1 qrec_teardown=$2; shift 2
 for qrec_step; do eval "$qrec_step" || exit; done
 set --
-qrec_finish() { qrec_code=$?; trap - EXIT; eval "$qrec_teardown"; exit "$qrec_code"; }
+qrec_finish() { qrec_code=$?; trap - EXIT; (eval "$qrec_teardown"); exit "$qrec_code"; }
+qrec_pass() { trap : HUP INT QUIT TERM; kill -s "$1" 0; }
 trap qrec_finish EXIT
-trap : HUP INT QUIT TERM
-(eval "$qrec_command")
+for qrec_step in HUP INT QUIT TERM; do trap "qrec_pass $qrec_step" "$qrec_step"; done
+(trap - INT QUIT; eval "$qrec_command") &
+qrec_job=$!
+wait "$qrec_job"; qrec_told=$?
+[ "$qrec_told" -le 128 ] || { wait "$qrec_job"; qrec_last=$?; [ "$qrec_last" -lt 0 ] || qrec_told=$qrec_last; }
+exit "$qrec_told"
 """
 #: What `started` holds where a claim is being given back: nobody has begun it.
 GIVEN_BACK = b"given back\n"
@@ -85,7 +93,8 @@ def job_words(task: Task, job: Job) -> tuple[str, ...]:
     steps = [*job.preamble, *([job.setup] if job.setup else [])]
     if not (steps or job.teardown):
         return words
-    return (bash(), "-c", WRAPPED, "qrec-job", task.command, job.teardown, *steps)
+    command = task.argv[0] if "shell" in task.data else f"exec -- {task.command}"
+    return (bash(), "-c", WRAPPED, "qrec-job", command, job.teardown, *steps)
 
 
 def bash() -> str:
@@ -185,7 +194,12 @@ class QueueExecutor(ShellExecutor):
         return changed
 
     def if_begun(self, task: Task, changed: dict[str, Task]) -> Task | None:
-        """The task, unless nobody ever began to run what a dead worker had claimed: then it waits again."""
+        """The task, unless nobody ever began to run what a dead worker had claimed: then it waits again.
+
+        What was on its way to Slurm is for the worker to find there.
+        """
+        if "submitting" in task.data:
+            return None
         if not self.is_forsaken(task):
             return task
         now = self.give_back(task)
@@ -267,11 +281,6 @@ def private(path: str, flags: int) -> int:
 # What the record leaves out
 
 
-def private_words(home: str, uid: str) -> str:
-    """The file with the words and variables of a job whose record leaves secrets out."""
-    return os.path.join(home, "incoming", f"{uid}.words")
-
-
 def leave_words(home: str, uid: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
     """Keep a job's words for its worker.  Raises OSError."""
     import json
@@ -297,11 +306,3 @@ def with_words(home: str, task: Task, job: Job) -> tuple[Task, Job]:
             "secrets were left out of its record, and are not known any more; submit it again"
         ) from None
     return task.copy(argv=tuple(kept["argv"])), job.copy(env=kept["env"])
-
-
-def forget_words(home: str, uid: str) -> None:
-    """Remove what was kept for the worker."""
-    try:
-        os.unlink(private_words(home, uid))
-    except OSError:
-        pass  # there were none

@@ -1,0 +1,287 @@
+"""A queue on a Slurm cluster: every job an sbatch of its own, whose dependencies Slurm itself looks after.
+
+A job is submitted as soon as all its parents have ended, or are Slurm's as well: then it is told of them by their ids.
+Parents that have ended are judged here, by the record, since Slurm lets a dependency on an id that it has forgotten
+pass.  What became of the jobs is learned by one question for all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+
+from qrec.errors import QrecError, StoreError
+from qrec.executors import cluster, joboutput, sbatch
+from qrec.executors.queue import Job, before_its_run, job_words, private, retried, with_words
+from qrec.graph import ANY, FAILED, OK
+from qrec.output import make_private
+from qrec.process import own_environment
+from qrec.recorder import runs
+from qrec.task import Kept, Status, Task, moment, timestamp
+from qrec.worker import Worker
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Any
+
+    from qrec.worker import Running
+
+AT_ONCE = 25  #: jobs that are submitted before the others are looked at again
+ANSWER = 60.0  #: seconds that sbatch may take
+FORGETS = 240.0  #: seconds for which the controller surely still knows a job that has ended
+LATER = 10.0  #: seconds until a job is submitted again that Slurm had no room for
+#: What a link means to Slurm.
+AFTER = {OK: "afterok", ANY: "afterany", FAILED: "afternotok"}
+#: What sbatch says when it is worth to try again.
+BUSY = ("QOSMaxSubmitJob", "AssocMaxSubmitJob", "Socket timed out", "temporarily", "Unable to contact slurm controller",
+        "Slurm controller not responding", "Job violates accounting/QOS policy (job submit limit")  # fmt: skip
+
+
+class SlurmWorker(Worker):
+    """Submits the jobs of a queue, and follows them to their end."""
+
+    mark = "submitting"  #: in the notes of a job that is on its way to Slurm
+
+    def claim(self) -> list[Running]:
+        """Nothing runs here; jobs are submitted outside of the transaction, since that takes a while."""
+        return []
+
+    def has_business(self) -> bool:
+        """See Worker."""
+        return self.board is None or bool(self.board.doomed) or self.store.pulse() != self.pulse
+
+    def step(self) -> None:
+        """See Worker."""
+        super().step()
+        if self.board is not None and self.may_claim and time.monotonic() >= self.pause_until:
+            try:
+                self.adopt()
+                self.submit_some()
+            except StoreError as error:
+                self.complain(error)
+
+    def submit_some(self) -> None:
+        """Submit some of the jobs whose parents have all ended, or are Slurm's."""
+        assert self.board is not None
+        left = AT_ONCE
+        for uid in sorted(self.board.jobs, key=lambda uid: self.board.jobs[uid].number if self.board else 0):
+            waiting = self.board.jobs.get(uid)
+            if waiting is None or uid in self.board.doomed or uid in self.never:
+                continue
+            conditions = self.conditions(waiting.links, waiting.failed)
+            if conditions is None:
+                continue
+            task = self.known(uid)
+            if task is None or task.status is not Status.QUEUED or not self.is_due(task):
+                continue
+            self.submit(task, conditions)
+            left -= 1
+            if not left:
+                return
+
+    def is_due(self, task: Task) -> bool:
+        """Whether a job may be submitted now: one that Slurm had no room for waits a little."""
+        return float(task.data.get("not_before", 0.0)) <= time.time()
+
+    def conditions(self, links: Sequence[tuple[str, str]], failed: bool) -> list[str] | None:
+        """What Slurm is to wait for; None as long as it cannot be told in its words."""
+        told = []
+        unfinished = [(uid, kind) for uid, kind in links if uid in self.elsewhere or self.is_unfinished(uid)]
+        several = sum(kind == FAILED for _, kind in links) > 1
+        for uid, kind in unfinished:
+            slurm = self.elsewhere[uid].data.get("slurm", {}) if uid in self.elsewhere else {}
+            if "jobid" not in slurm or slurm.get("cluster") or (kind == FAILED and (several or failed)):
+                return None
+            told.append(f"{AFTER[kind]}:{slurm['jobid']}")
+        return told
+
+    def is_unfinished(self, uid: str) -> bool:
+        """Whether a parent has still to end."""
+        return self.board is not None and uid in self.board.children
+
+    def submit(self, task: Task, conditions: Sequence[str]) -> None:
+        """Submit a job."""
+        assert self.board is not None
+        process = {**self.where, "recorder": self.mine}
+        data = {**before_its_run(task), "inner": "slurm", "process": process, self.mark: time.time()}
+        now = self.store.swap(
+            task.uid, (Status.QUEUED, task.attempt), Status.RUNNING, known=task, started=timestamp(), data=data
+        )
+        self.board.remove(task.uid)
+        try:
+            given, job = with_words(self.home, now, Job.of(now))
+            script = script_of(given, job)
+            words = self.words(now, job, conditions)
+            printed = cluster.act([*words, self.keep_script(now, script)], ANSWER, jobs_environment())
+        except (QrecError, OSError) as error:
+            self.not_submitted(now, str(error))
+            return
+        found = sbatch.jobid_of(printed, words)
+        if found is None:
+            self.not_submitted(now, f"sbatch told no job's id: {printed.strip()[:200]}")
+            return
+        asked = sbatch.submission([*words, "-"], task.pwd, {})
+        self.submitted(now, found, asked, script)
+
+    def submitted(
+        self, task: Task, found: tuple[str, str | None], asked: sbatch.Submission | None, script: str | None
+    ) -> None:
+        """Record that Slurm has a job."""
+        jobid, name = found
+        note: dict[str, Any] = {"jobid": jobid, "cluster": name, "sent": task.data[self.mark], "workdir": task.pwd}
+        if asked is not None:
+            note |= {"name": asked.name, "asked": joboutput.described(asked)}
+        data = {key: value for key, value in task.data.items() if key not in (self.mark, "process")}
+        data |= {"slurm": {key: value for key, value in note.items() if value}, "submission": {"returncode": 0}}
+        kept = Kept(extras={"script": script.encode("utf-8", "surrogateescape")} if script else {})
+        was = (Status.RUNNING, task.attempt)
+        now = self.store.swap(task.uid, was, Status.SUBMITTED, kept=kept, started=None, data=data)
+        self.elsewhere[task.uid] = now
+        self.told(now)
+
+    def not_submitted(self, task: Task, why: str) -> None:
+        """Record what Slurm did not take; try again later where that may help."""
+        assert self.board is not None
+        was = (Status.RUNNING, task.attempt)
+        data = {key: value for key, value in before_its_run(task).items() if key != self.mark}
+        if any(sign in why for sign in BUSY):
+            data["not_before"] = time.time() + LATER
+            self.enter(self.store.swap(task.uid, was, Status.QUEUED, started=None, data=data))
+            return
+        data["reason"] = f"not submitted: {why}"
+        kept = Kept(stderr=f"{why}\n".encode("utf-8", "surrogateescape"))
+        now = self.store.swap(task.uid, was, Status.FAILED, returncode=1, ended=timestamp(), data=data, kept=kept)
+        self.board.ended(task.uid, Status.FAILED)
+        self.told(now)
+
+    def words(self, task: Task, job: Job, conditions: Sequence[str]) -> list[str]:
+        """The call of sbatch, without the script."""
+        place = os.path.join(self.home, "slurm", f"{task.uid}.{task.attempt}").replace("\\", "\\\\").replace("%", "%%")
+        asked: dict[str, Any] = {
+            "parsable": True, "job-name": task.name or f"qrec-{task.number}", "chdir": task.pwd or None,
+            "output": f"{place}.out", "error": f"{place}.err", "comment": comment_of(task),
+            "dependency": ",".join(conditions) or None, "kill-on-invalid-dep": "yes" if conditions else None,
+            "cpus-per-task": job.cpus, "mem": f"{-(-job.mem // 1_000_000)}M" if job.mem else None,
+            "gres": f"gpu:{job.gpus}" if job.gpus else None, "begin": begin_of(job.at),
+            "time": time_of(job.timeout), "nice": -task.priority if task.priority else None,
+            **{name.replace("_", "-"): value for name, value in job.slurm.items()},
+        }  # fmt: skip
+        return ["sbatch", *flags(asked)]
+
+    def keep_script(self, task: Task, script: str) -> str:
+        """Write the script that sbatch reads; it keeps a copy of its own."""
+        path = os.path.join(self.home, "slurm", f"{task.uid}.{task.attempt}.sh")
+        make_private(os.path.dirname(path))
+        with open(path, "w", encoding="utf-8", errors="surrogateescape", opener=private) as file:
+            file.write(script)
+        return path
+
+    # What goes on
+
+    def consider(self, task: Task) -> None:
+        """See Worker: what has failed may be tried again, what Slurm gave up is skipped with the reason."""
+        assert self.board is not None
+        if task.queue == self.queue and "submission" in task.data and task.status.is_final:
+            self.clear_away(task)
+            job = Job.of(task)
+            tried = task.data.get("retried", 0)
+            if task.status is Status.FAILED and tried < job.retries and not self.cancelling:
+                notes = {**task.data["job"], "at": time.time() + job.backoff * 2**tried}
+                task = retried(self.door.recorder, task, retried=tried + 1, job=notes)
+            elif task.uid in self.elsewhere:
+                task = self.explained(task)
+                self.told(task)
+        super().consider(task)
+
+    def explained(self, task: Task) -> Task:
+        """A skipped job with the parent because of which."""
+        if task.status is not Status.SKIPPED:
+            return task
+        culprits = (uid for uid, kind in Job.of(task).links(task.after) if kind == OK)
+        for uid in culprits:
+            parent = self.known(uid)
+            if parent is not None and parent.status.is_final and parent.status is not Status.COMPLETE:
+                return self.store.change(task.uid, data={**task.data, "reason": self.reason_of(uid)})
+        return task
+
+    def clear_away(self, task: Task) -> None:
+        """Remove the files that were only there for Slurm, once the store has what is in them."""
+        if task.data.get("slurm", {}).get("taken") is None and task.status is not Status.SKIPPED:
+            return
+        for end in ("sh", "out", "err"):
+            try:
+                os.unlink(os.path.join(self.home, "slurm", f"{task.uid}.{task.attempt}.{end}"))
+            except OSError:
+                pass  # it has none
+
+    def adopt(self) -> None:
+        """See to jobs whose worker died while it submitted them: Slurm has them, by their comment, or has not."""
+        left = [task for task in self.elsewhere.values() if self.is_left(task)]
+        if not left:
+            return
+        known = dict(comments())
+        for task in left:
+            if comment_of(task) in known:
+                self.submitted(task, (known[comment_of(task)], None), None, None)
+            elif time.time() - float(task.data[self.mark]) < FORGETS:
+                data = {key: value for key, value in before_its_run(task).items() if key != self.mark}
+                was = (Status.RUNNING, task.attempt)
+                self.enter(self.store.swap(task.uid, was, Status.QUEUED, started=None, data=data))
+                self.elsewhere.pop(task.uid, None)
+            else:
+                data = {**before_its_run(task), "reason": "its worker died while it was submitted"}
+                self.store.swap(task.uid, (Status.RUNNING, task.attempt), Status.LOST, data=data)
+
+    def is_left(self, task: Task) -> bool:
+        """Whether somebody died while submitting a job."""
+        return task.status is Status.RUNNING and self.mark in task.data and runs(task, "recorder") is False
+
+
+def jobs_environment() -> dict[str, str]:
+    """Our variables without those of a job that we may be in ourselves."""
+    kept = own_environment()
+    return {name: value for name, value in kept.items() if name in cluster.KEPT or not name.startswith("SLURM_")}
+
+
+def script_of(task: Task, job: Job) -> str:
+    """The batch script of a job."""
+    lines = ["#!/bin/bash", *(f"export {name}={shlex.quote(value)}" for name, value in job.env.items())]
+    lines.append(f"export QREC_TASK={task.uid}")
+    return "\n".join([*lines, f"exec {shlex.join(job_words(task, job))}"]) + "\n"
+
+
+def comment_of(task: Task) -> str:
+    """By what a job is known whose id was not heard."""
+    return f"{task.uid}.{task.attempt}"
+
+
+def comments() -> Iterator[tuple[str, str]]:
+    """The comments of our jobs that the controller knows, and their ids."""
+    told = cluster.act(["squeue", "--me", "--noheader", "--states=all", "--format=%i %k"], ANSWER)
+    for line in told.splitlines():
+        jobid, _, comment = line.strip().partition(" ")
+        yield comment, jobid
+
+
+def flags(asked: Mapping[str, Any]) -> Iterator[str]:
+    """Options as words; nothing of those that are not asked for."""
+    for name, value in asked.items():
+        if value is True:
+            yield f"--{name}"
+        elif value is not None and value is not False:
+            yield f"--{name}={value}"
+
+
+def begin_of(at: float | None) -> str | None:
+    """A time in Slurm's words: local, without a zone."""
+    return moment(timestamp(at)).astimezone().strftime("%Y-%m-%dT%H:%M:%S") if at and at > time.time() else None
+
+
+def time_of(seconds: float | None) -> str | None:
+    """A limit in Slurm's words."""
+    if seconds is None:
+        return None
+    whole = max(1, round(seconds))
+    return f"{whole // 60}:{whole % 60:02}"
