@@ -211,6 +211,35 @@ class Qrec:
         )  # fmt: skip
         return executor.launch(task, run_as, known=True)
 
+    def adopt(
+        self,
+        *,
+        tmux: str | None = None,
+        pid: int | None = None,
+        slurm: str | int | None = None,
+        socket: str = "",
+        message: str = "",
+        tags: Iterable[str] = (),
+    ) -> Task:
+        """Record from now on what was started without qrec; return its task.
+
+        `tmux` names a pane (`SESSION[:WINDOW.PANE]`, on the server of `socket`), `pid` a process, `slurm` a job.
+        Of a process no output is to be had; its return code only where the kernel tells it.
+        """
+        chosen = {
+            name: str(what) for name, what in (("tmux", tmux), ("shell", pid), ("slurm", slurm)) if what is not None
+        }
+        if len(chosen) != 1:
+            raise WrongUsage("name one thing to adopt: --tmux SESSION, --pid PID, or --slurm JOBID")
+        ((name, what),) = chosen.items()
+        if socket and name != "tmux":
+            raise WrongUsage("--socket is for --tmux")
+        draft = Task(
+            uid=new_uid(name), executor=name, argv=(), turn=turn(), message=message, tags=unique(tags), user=user(),
+            host=os.uname().nodename, created=timestamp(),
+        )  # fmt: skip
+        return self.executor(name).adopt(draft, what, self.without_secrets, socket)
+
     def with_secrets(self, task: Task, ask: Callable[[int], Sequence[str]] | None) -> tuple[str, ...]:
         """The words of a task with the secrets that were left out of its record."""
         from qrec.redact import REDACTED, filled_in

@@ -26,6 +26,7 @@ from qrec.output import (
 )
 from qrec.recorder import runs
 from qrec.registry import STORES, Registry
+from qrec.spool import WORDS
 from qrec.stores.base import Query, every_entry, scanned
 from qrec.stores.sqlite import LOCAL, file_system
 from qrec.task import Record, Status, Task, timestamp
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 OK, MENDED, PROBLEM, NOTE = "ok", "mended", "problem", "note"
 
 #: What qrec puts into its home, by its name or the beginning of it; nothing else in there is touched.
-OURS = ("config.toml", "qrec.db", "tasks", "attempts", "incoming", "cache", "gc.lock")
+OURS = ("config.toml", "qrec.db", "tasks", "attempts", "incoming", "workers", "cache", "gc.lock")
 AN_HOUR = 3600  #: seconds after which nobody is still at work on a file
 NEWEST = 10_000  #: tasks that are looked through for hosts
 LITTLE, VERY_LITTLE = 1 << 30, 64 << 20  #: bytes that are still free on a disk
@@ -465,17 +466,26 @@ def check_orphans(doctor: Doctor) -> Iterator[Finding]:
     """Whether output lies about that no store of this home knows."""
     stores = every_store(doctor)
     lost = list(orphans(doctor.home, stores))
+    words = list(orphaned_words(doctor.home, stores))
     for store in stores:
         store.close()
     if removed := stripped(doctor.door):
         text = f"the output of {count(len(removed), 'attempt')} had outlived its removal"
         yield doctor.mend(text, each(remove_output, removed))
+    if words:
+        text = f"the secrets of {count(len(words), 'job')} are kept of which no store knows: {some(words)}"
+        yield from remove_orphans(doctor, text, each(remove_file, words))
     if not lost:
         return
     total = sum(file_size(entry.path) for folder in lost for entry in scanned(folder))
     text = f"{count(len(lost), 'output')} ({size(total)}) of no task that is known: {some(lost)}"
+    yield from remove_orphans(doctor, text, each(remove_folder, lost))
+
+
+def remove_orphans(doctor: Doctor, text: str, how: Callable[[], object]) -> Iterator[Finding]:
+    """Tell of what belongs to no task, and remove it if that is wanted."""
     if doctor.remove_orphans:
-        yield doctor.mend(text, each(remove_folder, lost))
+        yield doctor.mend(text, how)
     else:
         yield doctor.problem(text, "`qrec doctor --remove-orphans`, unless another store (--store) uses this home")
 
@@ -501,6 +511,13 @@ def orphans(home: str, stores: Sequence[Store]) -> Iterator[str]:
         uid, _, attempt = entry.name.rpartition(".")
         is_attempt = attempt.isdecimal() and attempt_folder(home, uid, int(attempt)) == entry.path
         if is_attempt and entry.name not in waiting and is_old(entry) and not is_known(stores, uid, int(attempt)):
+            yield entry.path
+
+
+def orphaned_words(home: str, stores: Sequence[Store]) -> Iterator[str]:
+    """The words that are kept for workers, of jobs that are not there any more."""
+    for entry in scanned(os.path.join(home, "incoming")):
+        if entry.name.endswith(WORDS) and is_old(entry) and not is_known(stores, entry.name.removesuffix(WORDS), 1):
             yield entry.path
 
 
@@ -533,10 +550,10 @@ def check_leftovers(doctor: Doctor) -> Iterator[Finding]:
 
 def half_written(home: str) -> Iterator[str]:
     """Files that were to be put in the place of others, and are too old for that to happen still."""
-    for folder in (home, os.path.join(home, "cache"), os.path.join(home, "incoming")):
+    for folder in (home, *(os.path.join(home, name) for name in ("cache", "incoming", "workers"))):
         for entry in scanned(folder):
             name, _, last = entry.name.rpartition(".")
-            replaces = last.isdecimal() and name.endswith((".json", ".toml"))
+            replaces = last.isdecimal() and name.endswith((".json", ".toml", WORDS))
             if (replaces or entry.name.startswith("qrec.db.new")) and is_old(entry):
                 yield entry.path
     for entry in every_entry(os.path.join(home, "attempts")):

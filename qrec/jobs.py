@@ -13,6 +13,7 @@ from qrec.errors import DuplicateJob, NoSuchJob, NoSuchQueue, NoSuchTask, Refuse
 from qrec.executors.queue import Job, QueueExecutor, bash, leave_words, retried
 from qrec.executors.shell import SHELL_CHARACTERS
 from qrec.graph import cycle, ordered
+from qrec.spool import forget_words
 from qrec.stores.base import Bundle, Query
 from qrec.task import FINAL, UNFINISHED, Record, Status, Task, new_uid, timestamp
 
@@ -180,7 +181,12 @@ class Jobs:
         with self.store.together():
             if not self.exists:
                 self.create()
-            return Intake(self, jobs).add()
+            intake = Intake(self, jobs)
+            try:
+                return intake.add()
+            except BaseException:
+                intake.forget_words(intake.uids)
+                raise
 
     # Changing
 
@@ -285,6 +291,7 @@ class Intake:
                 task = task.copy(number=first + len(fresh))
                 fresh.append(task)
             tasks.append(known or task)
+        self.forget_words(set(self.uids) - {task.uid for task in fresh})
         self.check_cycles(fresh)
         if len(fresh) == 1:
             added = self.store.add(fresh[0].copy(number=0))
@@ -339,6 +346,11 @@ class Intake:
             except OSError as error:
                 raise Refused(f"its secrets cannot be kept for the worker: {error.strerror}") from None
         return shown, shown_env, count
+
+    def forget_words(self, uids: Iterable[str]) -> None:
+        """Remove what was kept for a worker of jobs that do not come in."""
+        for uid in uids:
+            forget_words(self.queue.door.home, uid)
 
     def parents(self, references: Iterable[str]) -> list[str]:
         """The uids of those that a job depends on."""

@@ -261,7 +261,7 @@ class Keeping:
                 self.end(self.jobs.pop(pid), self.with_own_memory(ended))
 
     def with_own_memory(self, ended: Ended) -> Ended:
-        """The end without a peak of memory that may be ours: we have grown since, and a child begins with what we have."""
+        """The end without a peak of memory that may be ours: a child begins with what we have by then."""
         if not ended.memory:
             return ended
         self.floor = own_peak()

@@ -73,6 +73,7 @@ class Terms(Record):
     one_stream: bool = False  #: one terminal for all its streams, with a session of its own
     argv: tuple[str, ...] | None = None  #: the words as they were given, where secrets are left out of the record's
     redactor: Redactor | None = None  #: what takes secrets out of the recorded output, where that is wanted
+    socket: str = ""  #: the server of tmux, a name or the path of its socket; empty: that of the settings
 
 
 class Recorder:
@@ -199,13 +200,14 @@ class Recorder:
 
     def begin_removal(self, task: Task) -> None:
         """Tell that we are about to remove a task, if it has files, which might be left alone."""
-        if any(map(os.path.isdir, self.folders_of(task))):
+        if any(map(os.path.exists, (spool.private_words(self.home, task.uid), *self.folders_of(task)))):
             spool.put_removal(self.home, task.copy(data=self.claim()), self.store.place)
 
     def end_removal(self, task: Task) -> None:
         """Remove the files of a task that the store has forgotten."""
         for folder in self.folders_of(task):
             remove_folder(folder)
+        spool.forget_words(self.home, task.uid)
         spool.drop_removal(self.home, task)
 
     def end_removals(self) -> None:

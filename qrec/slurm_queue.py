@@ -146,6 +146,7 @@ class SlurmWorker(Worker):
         assert self.board is not None
         was = (Status.RUNNING, task.attempt)
         data = {key: value for key, value in before_its_run(task).items() if key != self.mark}
+        self.remove_files(task)
         if any(sign in why for sign in BUSY):
             data["not_before"] = time.time() + LATER
             self.enter(self.store.swap(task.uid, was, Status.QUEUED, started=None, data=data))
@@ -210,6 +211,10 @@ class SlurmWorker(Worker):
         """Remove the files that were only there for Slurm, once the store has what is in them."""
         if task.data.get("slurm", {}).get("taken") is None and task.status is not Status.SKIPPED:
             return
+        self.remove_files(task)
+
+    def remove_files(self, task: Task) -> None:
+        """Remove the script, and what a job has printed."""
         for end in ("sh", "out", "err"):
             try:
                 os.unlink(os.path.join(self.home, "slurm", f"{task.uid}.{task.attempt}.{end}"))
@@ -249,7 +254,7 @@ def script_of(task: Task, job: Job) -> str:
     """The batch script of a job."""
     lines = ["#!/bin/bash", *(f"export {name}={shlex.quote(value)}" for name, value in job.env.items())]
     lines.append(f"export QREC_TASK={task.uid}")
-    return "\n".join([*lines, f"exec {shlex.join(job_words(task, job))}"]) + "\n"
+    return "\n".join([*lines, f"exec -- {shlex.join(job_words(task, job))}"]) + "\n"
 
 
 def comment_of(task: Task) -> str:

@@ -5,6 +5,8 @@ command never waits for a store that is locked, full or broken, and the next qre
 
 `<home>/incoming/<uid>.cleared` tells that somebody is removing a task with its files; if they are killed on the way,
 the next qrec call ends it.
+
+`<home>/incoming/<uid>.words` holds the words and variables of a queue's job whose record leaves secrets out.
 """
 
 from __future__ import annotations
@@ -99,3 +101,21 @@ def read(path: str, store: str) -> Task | None:
         return Task.from_plain(values) if meant else None
     except (OSError, ValueError, TypeError):
         return None
+
+
+# What the record leaves out
+
+WORDS = ".words"
+
+
+def private_words(home: str, uid: str) -> str:
+    """The file with the words and variables of a job whose record leaves secrets out."""
+    return os.path.join(home, "incoming", f"{uid}{WORDS}")
+
+
+def forget_words(home: str, uid: str) -> None:
+    """Remove what was kept for the worker."""
+    try:
+        os.unlink(private_words(home, uid))
+    except OSError:
+        pass  # there were none

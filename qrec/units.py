@@ -49,6 +49,32 @@ def point_in_time(words: str, now: datetime | None = None) -> datetime:
         raise WrongUsage(f"{words!r} is no time; write 2d (ago), today, 2026-11-20 or '2026-11-20 14:30'") from None
 
 
+def time_to_come(words: str, now: datetime | None = None) -> datetime:
+    """A time in the future: a duration from now (`2h`, `+2h`), a time of day (`18:30`), or ISO 8601.
+
+    A time of day that has passed is tomorrow's.  Local time unless it names its zone.
+    """
+    from datetime import timedelta
+
+    now = (now or datetime.now(timezone.utc)).astimezone()
+    text = words.strip()
+    try:
+        if clock := re.fullmatch(r"(\d{1,2}):(\d\d)(?::(\d\d))?", text):
+            hour, minute, second = (int(part or 0) for part in clock.groups())
+            naive = now.replace(tzinfo=None, hour=hour, minute=minute, second=second, microsecond=0)
+            today = naive.astimezone()
+            return today if today > now else (naive + timedelta(days=1)).astimezone()
+        if re.match(r"\d{4}-\d", text):
+            found = datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone()
+        else:
+            found = now + timedelta(seconds=seconds(text.removeprefix("+")))
+    except (WrongUsage, ValueError, OverflowError):
+        raise WrongUsage(f"{words!r} is no time to come; write 2h, 18:30 or '2026-11-23 08:00'") from None
+    if found < now:
+        raise WrongUsage(f"{words!r} has passed")
+    return found
+
+
 def duration(value: float | None) -> str:
     """Seconds for people: `85 ms`, `12.4 s`, `3m 20s`, `12h 5m`, `3d 4h`; nothing for None."""
     if value is None:

@@ -109,9 +109,9 @@ FLOORS = (
     "errors task units reason",
     """config registry process terminal output shown compressed search spool usage facts graph redact tracebacks
     timeline terminal_text""",
-    "stores recorder observer pane published why compare",
+    "stores recorder observer keeper adopted pane published why compare",
     "executors hooks doors",
-    "api worker queue script gc doctor",
+    "api worker jobs launch queue script backends explain sweep gc doctor",
     "__init__ __main__ cli dashboard monitor progress",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

@@ -495,7 +495,7 @@ def test_ls_of_one_executor(many):
     assert numbers(call("ls", "shell", "--json", "--failed")) == [2, 3, 6]
     assert numbers(call("ls", "--json", "-n", "1")) == [9]
     assert numbers(call("ls", "shell", "--json", "-n", "1")) == [8]
-    assert one_line(call("ls", "nope")) == "no executor is called 'nope'; there are: shell, slurm, tmux"
+    assert one_line(call("ls", "nope")) == "no executor is called 'nope'; there are: shell, slurm, tmux, queue"
 
 
 def test_a_running_task_is_listed_with_its_pid(kind, start, qrec):

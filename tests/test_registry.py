@@ -99,7 +99,7 @@ def test_a_plugged_in_executor_is_picked_by_name(robot, qrec):
     assert qrec("run", "-q", "-e", "shell", "./robot", check=True).out == "beep\n"
     assert executors(qrec) == ["robot", "shell"]
     said = one_line(qrec("run", "-e", "nope", "touch", "touched"))
-    assert said == "no executor is called 'nope'; there are: robot, shell, slurm, tmux"
+    assert said == "no executor is called 'nope'; there are: robot, shell, slurm, tmux, queue"
     assert executors(qrec) == ["robot", "shell"]
 
 
@@ -220,7 +220,7 @@ def test_a_broken_plugin_is_named_in_one_line(robot, site, qrec, code, value):
     assert listed.json[0]["executor"] == "robot"
     assert listed.err == result.err
     assert qrec("exec", "wave", "--json").json["waves"] == 1
-    assert "there are: robot, shell, slurm, tmux" in one_line(qrec("run", "-e", "broken", "true"))
+    assert "there are: robot, shell, slurm, tmux, queue" in one_line(qrec("run", "-e", "broken", "true"))
 
 
 @pytest.fixture
@@ -324,16 +324,16 @@ def test_discovery_is_remembered_and_renewed(site, home, monkeypatch):
         return found
 
     with on_path(site):
-        assert settled() == ["shell", "slurm", "tmux"]
+        assert settled() == ["shell", "slurm", "tmux", "queue"]
         install(site, "robot", ROBOT)
-        assert names() == ["robot", "shell", "slurm", "tmux"]
+        assert names() == ["robot", "shell", "slurm", "tmux", "queue"]
         assert asked
-        assert settled() == ["robot", "shell", "slurm", "tmux"]
+        assert settled() == ["robot", "shell", "slurm", "tmux", "queue"]
         assert Registry(str(home)).pick_executor("/opt/robot --fast") == "robot"
         install(site, "second", ROBOT.replace("robot", "second").replace("Robot", "Second"))
-        assert set(settled()) == {"robot", "second", "shell", "slurm", "tmux"}
+        assert set(settled()) == {"robot", "second", "shell", "slurm", "tmux", "queue"}
         uninstall(site, "robot")
-        assert settled() == ["second", "shell", "slurm", "tmux"]
+        assert settled() == ["second", "shell", "slurm", "tmux", "queue"]
 
 
 def test_a_broken_plugin_is_asked_for_again_each_time(site, home):
@@ -345,7 +345,7 @@ def test_a_broken_plugin_is_asked_for_again_each_time(site, home):
         (site / "qrec_robot.py").write_text(ROBOT)
         importlib.invalidate_caches()
         mended = Registry(str(home))
-        assert (mended.complaints, mended.names(EXECUTORS)) == ([], ["robot", "shell", "slurm", "tmux"])
+        assert (mended.complaints, mended.names(EXECUTORS)) == ([], ["robot", "shell", "slurm", "tmux", "queue"])
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"key": 1}', '{"key": [], "plugins": [{"x": 1}]}'])
@@ -354,13 +354,13 @@ def test_a_spoilt_cache_is_made_again(home, content):
     cache = home / "cache" / "plugins.json"
     good = cache.read_text()
     cache.write_text(content)
-    assert Registry(str(home)).names(EXECUTORS) == ["shell", "slurm", "tmux"]
+    assert Registry(str(home)).names(EXECUTORS) == ["shell", "slurm", "tmux", "queue"]
     assert cache.read_text() == good
 
 
 def test_what_is_built_in(home):
     registry = Registry(str(home))
-    assert registry.names(EXECUTORS) == ["shell", "slurm", "tmux"]
+    assert registry.names(EXECUTORS) == ["shell", "slurm", "tmux", "queue"]
     assert registry.names(STORES) == ["sqlite", "filesystem"]
     assert registry.pick_executor("squeue; sbatch job.sh") == "shell"
     assert registry.pick_executor("/opt/slurm/bin/sbatch job.sh") == "slurm"

@@ -29,6 +29,8 @@ class ExecVerb(click.Command):
         """Read the help option only where it stands alone."""
         if any(not word.startswith("-") for word in args):
             ctx.help_option_names = []
+        if "--" in args:  # the first would be taken for ours, and it is the action's
+            args.insert(args.index("--"), "--")
         return super().parse_args(ctx, args)
 
 
@@ -43,7 +45,7 @@ class ExecVerb(click.Command):
 def exec_(given: dict[str, Any], words: tuple[str, ...]) -> None:
     """Do what a task's executor offers.
 
-    ACTION and TASK may come in either order.  Without an action, or with an executor's name alone, lists what can be
+    ACTION and TASK may come in either order; what an action takes comes behind them.  Without an action, or with an executor's name alone, lists what can be
     done; `qrec exec ACTION --help` tells an action's options.
     """
     door = front_door(given)
@@ -97,7 +99,14 @@ def all_actions(door: Qrec) -> dict[str, list[Action]]:
 def read_action(actions: Sequence[Action], words: list[str]) -> tuple[str | None, dict[str, Any]]:
     """The task, and the values of the options that are given, among the words beside an action's name."""
     options = {option.name: option for action in actions for option in action.options}
+    taken = next((option.name for option in options.values() if option.positional), None)
     parameters: list[click.Parameter] = [click.Argument(["task"], required=False)]
+    behind: list[str] = []  # what stands behind `--` is no task
+    if taken is not None and "--" in words:
+        behind = words[words.index("--") + 1 :]
+        words = words[: words.index("--")]
+    if taken is not None:
+        parameters.append(click.Argument(["words"], nargs=-1, metavar=f"[{taken.upper()}]..."))
     for option in options.values():
         short = [f"-{option.short}"] if option.short else []
         names = [*short, f"--{option.name.replace('_', '-')}", option.name]
@@ -108,6 +117,10 @@ def read_action(actions: Sequence[Action], words: list[str]) -> tuple[str | None
         given = click.core.ParameterSource.COMMANDLINE
         told = {name: value for name, value in context.params.items() if context.get_parameter_source(name) is given}
     reference = told.pop("task", None)
+    if taken is not None and (given_words := (*told.pop("words", ()), *behind)):
+        if taken in told:
+            raise WrongUsage(f"give --{taken} or the words, not both")
+        told[taken] = " ".join(given_words)
     return reference, told
 
 

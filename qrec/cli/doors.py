@@ -304,9 +304,10 @@ def store_copy(source: str, target: str, as_json: bool) -> None:
     """Copy every task that TO does not have, with its attempts, notes and exact output.
 
     FROM and TO are named as --store names them: sqlite, filesystem, sqlite:/some/file.  Numbers are kept where TO has
-    none as high.  Outputs above 64 KiB are files in the home, which serves both.
+    none as high.  Outputs above 64 KiB are files in the home, which serves both.  What was set for a queue goes along
+    if TO does not have that queue.
     """
-    from qrec.doors.carry import carry
+    from qrec.doors.carry import carry, carry_queues
     from qrec.progress import Progress
     from qrec.stores.base import Query
 
@@ -316,6 +317,7 @@ def store_copy(source: str, target: str, as_json: bool) -> None:
         for count, fresh in carry(here, there, here.oldest_first(Query())):
             seen, new = seen + count, new + fresh
             progress.advance(count, count)
+    carry_queues(here, there)
     report(wants_json(as_json), {"new": new, "present": seen - new})
     tell_unfinished(here, source)
 

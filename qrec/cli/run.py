@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 def run(options: Mapping[str, Any], command: Sequence[str]) -> int:
     """Run and record a command; return the code to exit with."""
+    if options["socket"] and options["executor"] != "tmux":
+        raise WrongUsage("--socket is for `-e tmux`")
     qrec = Qrec(options["home"], options["store"])
     task = qrec.run(
         command,
@@ -30,6 +32,8 @@ def run(options: Mapping[str, Any], command: Sequence[str]) -> int:
 def rerun(options: Mapping[str, Any], reference: str | None) -> int:
     """Run a recorded command again; return the code to exit with."""
     qrec = Qrec(options["home"], options["store"])
+    if options["socket"] and qrec.get(reference).executor != "tmux":
+        raise WrongUsage("--socket is for tasks that run in tmux")
     task = qrec.rerun(
         reference,
         message=options["message"],
@@ -65,6 +69,7 @@ def terms(options: Mapping[str, Any]) -> dict[str, Any]:
         "one_stream": options["one_stream"],
         "detach": options["detach"],
         "redact_output": options["redact_output"],
+        "socket": options["socket"] or "",
     }
 
 

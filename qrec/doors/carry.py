@@ -8,10 +8,12 @@ import shutil
 from qrec.doors.intake import BATCH, BATCH_BYTES
 from qrec.errors import NoSuchTask, StoreUnwritable
 from qrec.output import attempt_folder, make_private
+from qrec.stores.base import Query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+    from typing import Any
 
     from qrec.stores.base import Bundle, Store
     from qrec.task import Task
@@ -33,6 +35,25 @@ def carry(source: Store, target: Store, tasks: Iterable[Task]) -> Iterator[tuple
             for bundle in batch:
                 carry_files(source.home, target, bundle)
         yield len(batch), target.add_all(batch)
+
+
+def carry_queues(source: Store, target: Store) -> None:
+    """Copy what holds for the queues that the other store does not have; their tasks must be there already."""
+    for queue, policy in source.policies().items():
+        with target.together():
+            if queue not in target.policies():
+                target.set_policy(queue, {**policy, "since": since(source, target, queue, policy)})
+
+
+def since(source: Store, target: Store, queue: str, policy: Mapping[str, Any]) -> int:
+    """The number above which the other store has the jobs of a queue's generation."""
+    jobs = source.oldest_first(Query(queue=queue, above=policy.get("since", 0)))
+    for job in jobs:
+        try:
+            return target.get(job.uid).number - 1
+        except NoSuchTask:
+            continue  # added meanwhile, or removed
+    return target.highest_number()
 
 
 def batches(store: Store, tasks: Iterable[Task]) -> Iterator[list[Bundle]]:

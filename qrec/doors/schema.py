@@ -25,7 +25,8 @@ TABLES = {
     "Larger outputs are files in `attempts/` in the home.",
     "extras": "What else was recorded of an attempt, if its output is in the store.",
     "attempts": "The attempts before the current one, with what they printed.",
-    "events": "The newest changes, in the order they were written.",
+    "events": "The newest changes, in the order they were written.  One to a queue (`queue`) has its name for the uid.",
+    "queues": "What holds for each queue.  Its jobs are the tasks of that `queue` with a number above `since`.",
     "search": "A full-text index (FTS5, trigrams, contentless) over command, note, tags and output, folded for case; "
     "`rowid` is the task's number.  It holds the tasks whose `indexed` is 1.",
 }
@@ -44,8 +45,12 @@ NOTES = {
     "stderr": "the bytes exactly",
     "timing": "a line a block: milliseconds since the line before, `o` or `e`, bytes",
     "text": "only for MATCH",
+    "policy": "JSON: `since`, and as far as they were said `workers`, `gpus`, `mem`, `cpus`, `paused`, `preamble` ...",
     "content": "the bytes: `series` is CPU and memory over time, `patch` what git told of uncommitted changes",
 }
+
+#: Columns that mean something else in one table.
+OWN = {("extras", "name"): "what it is", ("queues", "name"): "the queue's name"}
 
 EXAMPLES = (
     ("What fails most", "SELECT command, count(*) AS times FROM tasks WHERE status = 'failed' "
@@ -82,7 +87,7 @@ def columns(table: str) -> list[tuple[str, str]]:
 def meaning(table: str, column: str) -> str:
     """What is known of a column."""
     fields = comments(task.Event) if table == "events" else comments(task.Task)
-    words = NOTES.get(column) or fields.get(column, "")
+    words = OWN.get((table, column)) or NOTES.get(column) or fields.get(column, "")
     if column == "status":
         return f"{words}: {', '.join(f'`{status.value}`' for status in task.Status)}"
     return words.replace("|", "\\|")

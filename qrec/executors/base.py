@@ -25,6 +25,7 @@ class Option(Record):
     default: Any = None
     help: str = ""
     short: str = ""  #: a letter that stands for it on the command line
+    positional: bool = False  #: whether the words after the task may stand for it, too
 
 
 class Action(Record):
@@ -85,6 +86,13 @@ class Executor:
         `known` says that the store has the attempt already, as after a rerun.
         """
         raise NotImplementedError
+
+    def adopt(self, task: Task, what: str, recordable: Callable[[Task], Task], socket: str = "") -> Task:
+        """Record from now on what runs here already, and was started without qrec; return its task as it stands.
+
+        The task is a draft; `recordable` takes the secrets out of one.  Raises Refused.
+        """
+        raise Refused(f"what runs on {self.name} cannot be adopted")
 
     def printed(self, task: Task) -> Output:
         """What is shown as the task's output: what it printed here, if it does not go on elsewhere."""

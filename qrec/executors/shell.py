@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from qrec.errors import Refused, WrongUsage
 from qrec.executors.base import Executor, action
 from qrec.output import STREAMS, merged
 from qrec.process import end_family
@@ -12,7 +13,7 @@ from qrec.task import UNFINISHED, Status, Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, ClassVar
 
     from qrec.recorder import Terms
@@ -28,6 +29,16 @@ class ShellExecutor(Executor):
         words = words_to_run(task if terms.argv is None else task.copy(argv=terms.argv))
         start = self.recorder.send_off if terms.detach else self.recorder.record
         return start(task, words, terms, known)
+
+    def adopt(self, task: Task, what: str, recordable: Callable[[Task], Task], socket: str = "") -> Task:
+        """See Executor: a process."""
+        from qrec import adopted
+
+        if not what.isdecimal():
+            raise WrongUsage(f"{what!r} is no pid")
+        if int(what) in adopted.ancestors(os.getpid()):
+            raise Refused(f"process {what} is this call of qrec itself, or one that it was started from")
+        return adopted.adopt(self.recorder, task, adopted.process_of(int(what)), recordable)
 
     def refresh(self, tasks: Sequence[Task]) -> Mapping[str, Task]:
         """See Executor."""

@@ -17,11 +17,11 @@ from qrec.executors.shell import ShellExecutor, words_to_run
 from qrec.output import BLOCK, FOLD_LIMIT, OfJob, last_lines, make_private, merged
 from qrec.recorder import runs
 from qrec.stores.base import REMOVED, Query
-from qrec.task import UNFINISHED, Status, Task, moment, timestamp
+from qrec.task import UNFINISHED, Kept, Status, Task, moment, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, ClassVar
 
     from qrec.executors.allocation import Looker
@@ -100,6 +100,44 @@ class SlurmExecutor(ShellExecutor):
         with Looker(words) as looker:
             outcome = partial(self.allocated, looker)
             return self.recorder.record(task, words_to_run(given), terms, known, outcome)
+
+    def adopt(self, task: Task, what: str, recordable: Callable[[Task], Task], socket: str = "") -> Task:
+        """See Executor: a job, which is followed from now on as if we had submitted it."""
+        must_be_here("squeue")
+        jobid = cluster.checked(what)
+        answer = self.asker.ask([(None, jobid)], fresh=0.0, insist=True)
+        jobs = cluster.newest(answer.jobs.get((None, jobid), ()))
+        if not jobs:
+            raise Refused(answer.trouble or f"Slurm knows no job {jobid}")
+        job = cluster.whole(jobs)
+        self.refuse_recorded(jobid, job)
+        script = script_of(jobid)
+        words = submit_words(jobid, job, script)
+        asked = joboutput.described(sbatch.submission(words, job.workdir, {}))
+        options = {name: value for name, value in asked["options"].items() if name != "chdir"}
+        note = {
+            "jobid": jobid, "name": job.name, "workdir": job.workdir, "sent": job.submit,
+            "array": "_" in jobs[0].jobid or "array" in options,
+            "asked": {"folder": job.workdir, "options": {**options, "job-name": job.name}},
+        }  # fmt: skip
+        slurm = {key: value for key, value in note.items() if value not in (None, False, "")}
+        data = {"slurm": slurm, "submission": {"returncode": 0}, "adopted": {"at": timestamp()}}
+        started = timestamp(job.submit) if job.submit else task.created
+        draft = task.copy(argv=words, pwd=job.workdir, status=Status.SUBMITTED, started=started, data=data)
+        added = self.store.add(recordable(draft))
+        if script:
+            now, kept = Status.SUBMITTED, Kept(extras={"script": script.encode()[: sbatch.LARGEST_SCRIPT]})
+            added = self.store.swap(added.uid, (now, added.attempt), now, kept=kept)
+        return self.look(added)
+
+    def refuse_recorded(self, jobid: str, job: Job) -> None:
+        """Raise Refused if a task has the job already."""
+        for task in self.store.find(Query(executor=self.name)):
+            told = task.data.get("slurm", {})
+            if told.get("jobid") != jobid or told.get("cluster"):
+                continue
+            if not task.status.is_final or cluster.same(job, told.get("sent"), told.get("submit")):
+                raise Refused(f"job {jobid} is recorded already, as task {task.number} ({task.uid})")
 
     def submitted(self, asked: sbatch.Submission, task: Task, ended: Ended, printed: Files) -> dict[str, Any]:
         """What sbatch's end means: the task is Slurm's from now on, if it told a job's id."""
@@ -274,8 +312,10 @@ class SlurmExecutor(ShellExecutor):
 
     def close(self, task: Task, status: Status, told: Mapping[str, Any], job: Job | None) -> Task:
         """Record the end of a job, with what it printed."""
-        if status is Status.CANCELLED or (task.wish == "cancel" and status is not Status.COMPLETE):
+        if task.wish == "cancel" and status is not Status.COMPLETE:
             status = Status.CANCELLED
+        elif task.queue is not None and status is Status.CANCELLED and job is not None and was_in_vain(job):
+            status = Status.SKIPPED
         before = self.store.kept(task.uid, task.attempt)
         redactor = self.redactor if "redacted_output" in task.data else None
         taken = joboutput.take_in(self.recorder.home, task, before, told, redactor)
@@ -541,6 +581,39 @@ class SlurmExecutor(ShellExecutor):
                     f"Slurm tells nothing of job {told['jobid']}{': ' * bool(answer.trouble)}{answer.trouble}"
                 )
         return "\n".join(f"{jobid:<12}  {state:<14}  {code:<6}  {nodes}".rstrip() for jobid, state, code, nodes in rows)
+
+
+def script_of(jobid: str) -> str:
+    """The batch script of a job, if Slurm still has it."""
+    try:
+        return cluster.script(jobid)
+    except QrecError:
+        return ""
+
+
+#: How a batch script begins that sbatch has made of --wrap.
+WRAPPED = "#!/bin/sh\n# This script was created by sbatch --wrap.\n\n"
+
+
+def submit_words(jobid: str, job: Job, text: str) -> tuple[str, ...]:
+    """The words with which a job was submitted, as accounting tells the line; else the batch script, or its name.
+
+    The line is told without its quotes: what follows --wrap is taken for one word, and for what the script has.
+    """
+    try:
+        told = cluster.act(["sacct", "--noheader", "--parsable2", "--allocations", "--format=SubmitLine", "-j", jobid])
+    except QrecError:
+        told = ""
+    line = told.partition("\n")[0].strip()
+    head, wrap, script = line.partition(" --wrap")
+    if text.startswith(WRAPPED):
+        script = text.removeprefix(WRAPPED).rstrip("\n")
+        return (*(head.split() if wrap else ("sbatch", "--job-name", job.name)), f"--wrap={script}")
+    if line:
+        return (*head.split(), f"--wrap={script[1:]}") if wrap and script[:1] in ("=", " ") else tuple(line.split())
+    details = joboutput.details(jobid, None)
+    command = details[0].get("Command", "") if details else ""
+    return ("sbatch", *(command.split() or ["--job-name", job.name]))
 
 
 def slurm_words(task: Task) -> tuple[str, ...]:

@@ -18,14 +18,17 @@ from qrec.executors.shell import ShellExecutor, words_to_run
 from qrec.pane import entry_path, leave_entry, take_back, words_for
 from qrec.process import Ended, end_family, family, own_environment, reap, send, spawn, start_ticks
 from qrec.recorder import Recording, elsewhere, runs
-from qrec.task import UNFINISHED, Record, Status, Task
+from qrec.shown import Masked
+from qrec.task import UNFINISHED, Record, Status, Task, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import subprocess
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, ClassVar
 
     from qrec.recorder import Terms
+    from qrec.redact import Redactor
 
 PATTERN = (
     r"^(\S*/)?tmux(\s+-[2CDluUNvV]+|\s+-[cfLST]\s*('[^']*'|[^\s']+))*"
@@ -39,11 +42,20 @@ COMMANDS = {
     "split-window": "bdfhIPvZc:e:F:l:p:t:",
 }
 SHORT = {"new": "new-session", "neww": "new-window", "splitw": "split-window"}
+#: What tmux is asked of a pane, and the names of what follows the pid in it.
+PLACE = "#{pane_pid}\t#{socket_path}\t#{pid}\t#{pane_id}\t#{window_id}\t#{session_name}"
+PLACED = ("socket", "server", "pane", "window", "session")
+#: What its commands print after -P, unless -F tells them.
+TOLD = {
+    "new-session": "#{session_name}:",
+    "new-window": "#{session_name}:#{window_index}.#{pane_index}",
+    "split-window": "#{session_name}:#{window_index}.#{pane_index}",
+}
 PATIENCE = 30.0  #: seconds that a pane has to begin
 IN_SPOOL = 1.0  #: seconds after which a record that the store does not take is taken from where it waits
 LOOK = 0.01  #: seconds between two looks
 PIECE = 2000  #: letters that are sent at once; tmux takes no message above 16 KiB
-TEXT = Option(name="text", default="", help="What to type.")
+TEXT = Option(name="text", default="", help="What to type; or say it behind TASK, or behind -- alone.", positional=True)
 ENTER = Option(name="enter", kind=bool, default=False, help="Press Enter afterwards.")
 
 
@@ -60,21 +72,39 @@ class TmuxExecutor(ShellExecutor):
         given = task if terms.argv is None else task.copy(argv=terms.argv)
         call = call_of(given)
         if call is None:
-            return self.start(task, self.own_session(task), words_to_run(given), terms, known)
+            socket = terms.socket or self.socket_before(task)
+            return self.start(task, self.own_session(task, socket), words_to_run(given), terms, known)
+        if terms.socket:
+            self.recorder.complaints.append(
+                "--socket is for a session of qrec's own; this line names its server itself"
+            )
+        if call.verb:
+            return self.open_shell(task, call, terms, known)
         if not call.command:
             return super().launch(task, terms, known)
         return self.start(task, call, call.command, terms, known)
 
-    def own_session(self, task: Task) -> Call:
+    def own_session(self, task: Task, socket: str) -> Call:
         """What opens a session for a task."""
-        from qrec.config import Config
-
         uuid = task.uid.partition("-")[2]
         name = f"qrec-{uuid[:8]}" + f"-{task.attempt}" * (task.attempt > 1)
-        socket = Config(self.recorder.home).get("tmux_socket")
-        where = ("-S" if "/" in socket else "-L", socket) if socket else ()
-        words = ("tmux", *where, "new-session", "-d", "-P", "-F", "#{pane_pid}", "-s", name)
+        words = ("tmux", *self.server(socket), "new-session", "-d", "-P", "-F", "#{pane_pid}", "-s", name)
         return Call(words=words, own=True, detached=True)
+
+    def server(self, socket: str) -> tuple[str, ...]:
+        """The options that name tmux's server: the one that is asked for, else that of the settings."""
+        from qrec.config import Config
+
+        socket = socket or Config(self.recorder.home).get("tmux_socket")
+        return ("-S" if "/" in socket else "-L", socket) if socket else ()
+
+    def socket_before(self, task: Task) -> str:
+        """Where the attempt before was; nothing if there was none."""
+        try:
+            before = self.store.attempts(task.uid) if task.attempt > 1 else []
+        except StoreError:
+            return ""
+        return str(before[-1].data.get("tmux", {}).get("socket", "")) if before else ""
 
     def start(self, task: Task, call: Call, words: tuple[str, ...], terms: Terms, known: bool) -> Task:
         """Let a pane record the command; return the task when it runs there, or when tmux has left the terminal."""
@@ -118,6 +148,68 @@ class TmuxExecutor(ShellExecutor):
         except OSError:
             pass  # nobody is there to read it
         return recording.close(Ended(returncode=code))
+
+    # Adopting
+
+    def adopt(self, task: Task, what: str, recordable: Callable[[Task], Task], socket: str = "") -> Task:
+        """See Executor: a pane, named as `SESSION[:WINDOW.PANE]`."""
+        from qrec import adopted
+
+        place = place_of(self.server(socket), target_of(what))
+        if place is None:
+            raise Refused(f"tmux has no session, window or pane {what!r}")
+        self.refuse_recorded(place)
+        task = task.copy(data={**task.data, "tmux": place.notes})
+        return adopted.adopt(self.recorder, task, adopted.process_of(place.pid), recordable)
+
+    def refuse_recorded(self, place: Place) -> None:
+        """Raise Refused if a task that runs has that pane."""
+        from qrec.stores.base import Query
+
+        for task in self.store.find(Query(statuses=frozenset({Status.RUNNING}), executor=self.name)):
+            known = task.data.get("tmux", {})
+            same = all(known.get(name) == place.notes[name] for name in ("socket", "server", "pane"))
+            if same and runs(task, "command") is not False:
+                raise Refused(f"pane {place.notes['pane']} is recorded already, as task {task.number} ({task.uid})")
+
+    def open_shell(self, task: Task, call: Call, terms: Terms, known: bool) -> Task:
+        """Run a line that opens a pane with a shell in it, and adopt that: a shell cannot do with two streams."""
+        if terms.timeout is not None or terms.redactor is not None:
+            self.recorder.complaints.append("a shell in tmux is only looked after: no time limit, no --redact-output")
+        try:
+            if not call.detached:
+                return self.open_shell_here(task, call, known)
+            told, place, shown = call.run_telling(elsewhere(task.pwd))
+        except (CouldNotStart, OSError) as error:
+            return self.refused(task, f"qrec: {error}\n", getattr(error, "exit_code", CouldNotStart.exit_code), known)
+        if place is None:
+            return self.refused(task, told.stderr, told.code or 1, known)
+        show(shown)
+        return self.adopt_opened(task, place, known)
+
+    def open_shell_here(self, task: Task, call: Call, known: bool) -> Task:
+        """The same where tmux takes this terminal: the pane is adopted once it is there.  Raises CouldNotStart."""
+        from qrec.adopted import Exit
+
+        pid = spawn(call.words, {}, cwd=elsewhere(task.pwd))
+        client, place = Exit(pid, start_ticks(pid) or 0), None
+        while place is None and not client.wait(LOOK * 5):
+            place = place_of_client(call.server, pid)
+        begun = self.adopt_opened(task, place, known) if place else None
+        code = reaped(pid)
+        if begun is None:
+            return self.refused(task, "", code or 1, known)
+        return begun if begun.status.is_final or runs(begun, "command") else self.until_closed(begun)
+
+    def adopt_opened(self, task: Task, place: Place, known: bool) -> Task:
+        """Have the shell in a pane that was opened just now looked after as the task's; return it as it runs."""
+        from qrec import adopted
+
+        noted = task.copy(data={**task.data, "tmux": place.notes, "adopted": {"at": timestamp()}}, started=timestamp())
+        try:
+            return adopted.look_after(self.recorder, noted, adopted.process_of(place.pid), known)
+        except (Refused, OSError) as error:
+            return self.refused(noted, f"qrec: not recorded: {error}\n", CouldNotStart.exit_code, known)
 
     def begun(self, task: Task, path: str, pane: int | None) -> Task | None:
         """The task as soon as its recorder has told of it; None if it never will."""
@@ -177,14 +269,18 @@ class TmuxExecutor(ShellExecutor):
     @action()
     def screen(self, task: Task) -> Iterator[bytes]:
         """Show what is to be seen in the pane now, with its colours."""
-        lines = Pane(task).call("capture-pane", "-e", "-p")
-        return iter([f"{line}\n".encode("utf-8", "surrogateescape") for line in lines])
+        lines = Pane(task).call("capture-pane", "-e", "-p", "-J")  # lines that go on in the next are one
+        seen = "".join(f"{line.rstrip()}\n" for line in lines)
+        output = self.shown(task)
+        if isinstance(output, Masked):
+            seen = masked_screen(seen, output.redactor)
+        return iter([seen.encode("utf-8", "surrogateescape")])
 
     @action(TEXT, ENTER, when=frozenset({Status.RUNNING}))
     def send(self, task: Task, text: str, enter: bool) -> str:
-        """Type into the running command: --text 'yes' --enter."""
+        """Type into the running command."""
         if not (text or enter):
-            raise Refused("there is nothing to type; say --text WORDS, --enter, or both")
+            raise Refused(f"there is nothing to type: `qrec exec send {task.number} TEXT`, --enter, or both")
         pane = Pane(task)
         for start in range(0, len(text), PIECE):
             pane.call("send-keys", "-l", "--", literal(text[start : start + PIECE]))
@@ -194,19 +290,34 @@ class TmuxExecutor(ShellExecutor):
 
     @action(when=UNFINISHED)
     def cancel(self, task: Task) -> Task:
-        """Interrupt the command, then ask it to end, then kill it and its session."""
+        """Interrupt the command, then ask it to end, then kill it and its session.
+
+        Each after a grace time.  A session goes only if it is qrec's own; in anybody else's only the pane does.
+        """
         self.store.change(task.uid, wish="cancel")
+        place = self.place_to_close(task)
         for number in (signal.SIGINT, signal.SIGTERM):
             if task.pid is not None and runs(task, "command"):
                 ask_to_end(task.pid, number, self.recorder.grace)
         if task.pid is not None and runs(task, "command"):
             end_family(task.pid, 0)
+            close_place(place)
         ended = self.until_closed(task)
         try:
             Pane(ended).call("kill-pane")  # it may stay when its process has ended
         except Refused:
             pass  # it is gone
         return ended
+
+    def place_to_close(self, task: Task) -> tuple[str, ...]:
+        """The socket, and the words of tmux that close what the task runs in; nothing if that is gone."""
+        try:
+            pane = Pane(task)
+            name, session = pane.ask("#{session_name}\t#{session_id}").split("\t")
+        except (Refused, ValueError):
+            return ()
+        own = "adopted" not in task.data and call_of(task) is None and name == task.data["tmux"].get("session")
+        return (pane.socket, *(("kill-session", "-t", session) if own else ("kill-pane", "-t", pane.id)))
 
     @action()
     def wait(self, task: Task) -> Task:
@@ -271,6 +382,26 @@ class Call(Record):
     detached: bool = False  #: whether it returns at once
     folder: bool = False  #: whether it names the folder
     variables: tuple[str, ...] = ()  #: those that it sets
+    server: tuple[str, ...] = ()  #: the options that name the server
+    verb: str = ""  #: what opens a pane with a shell in it; empty for all else
+    head: int = 0  #: how many of the words come before its options
+    options: tuple[tuple[str, str], ...] = ()  #: those of the verb
+
+    def run_telling(self, folder: str | None) -> tuple[Client, Place | None, str]:
+        """Open a pane with a shell: how that went, which pane it is, and what is to be printed where -P asks for it.
+
+        Raises CouldNotStart, OSError.
+        """
+        given = dict(self.options)
+        kept = [word for name, value in self.options if name not in ("-P", "-F") for word in (name, value) if word]
+        done = run_aside((*self.words[: self.head], *kept, "-P", "-F", PLACE), folder, catch=True)
+        client, place = client_of(done), place_told(done.stdout.decode("utf-8", "surrogateescape"))
+        if place is None or "-P" not in given:
+            return client, place, ""
+        from qrec.adopted import called_tmux
+
+        told = ("display-message", "-p", "-t", place.notes["pane"], given.get("-F", TOLD[self.verb]))
+        return client, place, called_tmux(("-S", place.notes["socket"]), *told)
 
     def run(self, pane: tuple[str, ...], folder: str | None) -> Client:
         """Call tmux with these words for the pane.  Raises CouldNotStart, OSError."""
@@ -278,32 +409,118 @@ class Call(Record):
 
     def run_aside(self, pane: tuple[str, ...], folder: str | None) -> Client:
         """The same for one that returns at once."""
-        import shutil
-        import subprocess
-
-        from qrec.errors import CommandNotFound
-
-        if shutil.which(self.words[0]) is None:
-            raise CommandNotFound(f"{self.words[0]}: command not found")
-        out = subprocess.PIPE if self.own else None
-        done = subprocess.run(
-            [*self.words, *pane], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.PIPE, cwd=folder,
-            env=own_environment(), check=False,
-        )  # fmt: skip
+        client = client_of(done := run_aside((*self.words, *pane), folder, catch=self.own))
         number = (done.stdout or b"").strip()
-        said = done.stderr.decode("utf-8", "surrogateescape")
-        said = f"qrec: tmux: {said}" if self.own and said else said
-        return Client(code=done.returncode, stderr=said, pane=int(number) if number.isdigit() else None)
+        said = f"qrec: tmux: {client.stderr}" if self.own and client.stderr else client.stderr
+        return client.copy(stderr=said, pane=int(number) if number.isdigit() else None)
+
+
+def run_aside(words: Sequence[str], folder: str | None, catch: bool) -> subprocess.CompletedProcess[bytes]:
+    """Call tmux, and catch what it prints.  Raises CouldNotStart, OSError."""
+    import shutil
+    import subprocess
+
+    from qrec.errors import CommandNotFound
+
+    if shutil.which(words[0]) is None:
+        raise CommandNotFound(f"{words[0]}: command not found")
+    return subprocess.run(
+        words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if catch else None, stderr=subprocess.PIPE, cwd=folder,
+        env=own_environment(), check=False,
+    )  # fmt: skip
+
+
+def client_of(done: subprocess.CompletedProcess[bytes]) -> Client:
+    """How a call of tmux went."""
+    return Client(code=done.returncode, stderr=done.stderr.decode("utf-8", "surrogateescape"))
 
 
 def run_here(words: Sequence[str], folder: str | None) -> Client:
     """Let tmux have this terminal until it leaves it.  Raises CouldNotStart."""
-    pid = spawn(words, {}, cwd=folder)
+    return Client(code=reaped(spawn(words, {}, cwd=folder)))
+
+
+def reaped(pid: int) -> int:
+    """The code of a client, as soon as it has left the terminal."""
     while True:
         try:
-            return Client(code=reap(pid).returncode)
+            return reap(pid).returncode
         except KeyboardInterrupt:
             continue  # it is the client's
+
+
+class Place(Record):
+    """A pane as tmux tells of it."""
+
+    pid: int  #: of the process in it
+    notes: Mapping[str, str]  #: what a task has of it
+
+
+def place_told(line: str) -> Place | None:
+    """The pane of which `PLACE` has told."""
+    pid, *rest = line.rstrip("\n").split("\t", len(PLACED))
+    return Place(pid=int(pid), notes=dict(zip(PLACED, rest, strict=False))) if pid.isdigit() and rest[1:] else None
+
+
+def place_of(server: tuple[str, ...], target: str) -> Place | None:
+    """The pane that a target of tmux names.  Raises Refused."""
+    from qrec.adopted import called_tmux
+
+    return place_told(called_tmux(server, "display-message", "-p", "-t", target, PLACE))
+
+
+def place_of_client(server: tuple[str, ...], pid: int) -> Place | None:
+    """The pane that a client of tmux shows; None as long as it shows none."""
+    from qrec.adopted import called_tmux
+
+    try:
+        lines = called_tmux(server, "list-clients", "-F", f"#{{client_pid}}\t{PLACE}").splitlines()
+    except Refused:
+        return None  # there is no server yet
+    return next(
+        (place_told(rest) for own, _, rest in (line.partition("\t") for line in lines) if own == str(pid)), None
+    )
+
+
+def target_of(what: str) -> str:
+    """What tmux understands as exactly that session, with its window and pane if they are named."""
+    if what[:1] in ("%", "@", "$", "="):
+        return what
+    return f"={what}" if ":" in what else f"={what}:"
+
+
+def close_place(words: Sequence[str]) -> None:
+    """Close a session or a pane, if it is still there."""
+    from qrec.adopted import called_tmux
+
+    if not words:
+        return
+    try:
+        called_tmux(("-S", words[0]), *words[1:])
+    except Refused:
+        pass  # it is gone
+
+
+def show(text: str) -> None:
+    """Print what tmux would have printed."""
+    try:
+        os.write(1, text.encode("utf-8", "surrogateescape"))
+    except OSError:
+        pass  # nobody is there to read it
+
+
+def masked_screen(seen: str, redactor: Redactor) -> str:
+    """A screen without its secrets: colours in the midst of one do not hide it."""
+    from qrec.adopted import COLOURS
+    from qrec.shown import masked
+
+    letters = seen.encode("utf-8", "surrogateescape").decode("latin-1")  # one for each byte
+    plain, covered, start = COLOURS.split(letters), "", 0
+    bare = masked("".join(plain).encode("latin-1"), redactor).decode("latin-1")
+    for text, colour in zip(plain, [*COLOURS.findall(letters), ""], strict=True):
+        covered += bare[start : start + len(text)] + colour
+        start += len(text)
+    return covered.encode("latin-1").decode("utf-8", "surrogateescape")
 
 
 def call_of(task: Task) -> Call | None:
@@ -327,6 +544,8 @@ def call_of(task: Task) -> Call | None:
         return Call(words=task.argv)  # several commands, or perhaps no new pane
     return Call(
         words=task.argv[: len(task.argv) - len(command)], command=tuple(map(unquoted, command)),
+        server=tuple(word for name, value in before if name in ("-L", "-S") for word in (name, value)),
+        verb="" if command else verb, head=len(task.argv) - len(rest) + 1, options=tuple(options),
         detached="-d" in given or verb != "new-session", folder="-c" in given,
         variables=tuple(value.partition("=")[0] for name, value in options if name == "-e"),
     )  # fmt: skip

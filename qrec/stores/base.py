@@ -327,8 +327,12 @@ class Store(abc.ABC):
         return InStore(Kept(extras=output.extras())) if REMOVED in task.data else output
 
     def job_names(self, query: Query) -> dict[str, str]:
-        """The uids of the jobs that match and have a name, by that."""
-        return {task.name: task.uid for task in self.newest_first(query) if task.name is not None}
+        """The uids of the jobs that match and have a name, by that; of two with one name, the newer."""
+        found: dict[str, str] = {}
+        for task in self.newest_first(query):
+            if task.name is not None:
+                found.setdefault(task.name, task.uid)
+        return found
 
     def statuses(self, uids: Iterable[str]) -> dict[str, Status]:
         """How these tasks stand; those that are gone are left out."""
@@ -339,6 +343,10 @@ class Store(abc.ABC):
             except NoSuchTask:
                 continue
         return found
+
+    def standing(self, query: Query) -> dict[str, Status]:
+        """How each of the tasks that match stands, by its uid, oldest first."""
+        return dict([(task.uid, task.status) for task in self.newest_first(query)][::-1])
 
     def find(self, query: Query | None = None, limit: int | None = None) -> list[Task]:
         """The newest `limit` tasks that match (None: all of them), by ascending number."""

@@ -3,6 +3,7 @@
     tasks/schema                        the generation of this layout
     tasks/lock                          locked while somebody writes; holds the counters
     tasks/events                        the newest changes, one JSON object a line
+    tasks/queues                        what holds for each queue
     tasks/7/7123.shell-97b1….json       task 7123: the task, the attempts before it, its small output
 
 The name of a file tells number and uid, so that most look-ups list folders and open one file.  Files of tasks are only
@@ -99,6 +100,7 @@ class FilesystemStore(Store):
         self._highest = 0  # the highest number seen
         self._complete = 0  # up to this number all have been seen, the lock being held
         self._held: tuple[int, Lock] | None = None  # the thread that does several things together, and its lock
+        self._settled: object = None  # how the file of events stood when its last change had been made
 
     @staticmethod
     def default_location(home: str) -> str:
@@ -253,12 +255,18 @@ class FilesystemStore(Store):
             raise spoilt(path) from error
 
     def pulse(self) -> object:
-        """See Store: how the file of events stands."""
+        """See Store: how the file of events stands, and whether the change that it tells of last has been made."""
         try:
             found = os.stat(self._path("events"))
         except OSError:
             return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        pulse = found.st_ino, found.st_size, found.st_mtime_ns
+        if self._settled != pulse:
+            events = self._last_events()
+            if events and not self._came_true(events[-1]):
+                return (*pulse, "announced")
+            self._settled = pulse
+        return pulse
 
     def last_event(self) -> int:
         """See Store."""
@@ -369,6 +377,10 @@ class FilesystemStore(Store):
                 continue
             if document and not document.task.status.is_final:
                 unfinished.add(self._mark(document.task))
+        try:
+            self.policies()
+        except StoreBroken as error:
+            yield Fault(kind="queue", text=str(error))
         yield from self._check_marks(unfinished)
         if left := [path for path in self._left_behind() if older_than_a_write(path)]:
             yield Fault(kind="left", text=f"a crash has left {shown(left[0])}", mendable=True)
@@ -605,14 +617,20 @@ class FilesystemStore(Store):
         return Event(sequence=sequence, uid=task.uid, number=task.number, kind=kind, at=timestamp())
 
     def _last_sequence(self) -> int:
-        path = self._path("events")
-        events = read_events(read_whole(path, tail=TAIL) or b"", 0) or read_events(read_whole(path) or b"", 0)
+        events = self._last_events()
         if events and not self._came_true(events[-1]):
             events.pop()
         return events[-1].sequence if events else 0
 
+    def _last_events(self) -> list[Event]:
+        """The newest events, one at least if there is any."""
+        path = self._path("events")
+        return read_events(read_whole(path, tail=TAIL) or b"", 0) or read_events(read_whole(path) or b"", 0)
+
     def _came_true(self, event: Event) -> bool:
         """Whether the change that the last event announces was made: its writer may be about to, or may have died."""
+        if event.kind == "queue":
+            return True  # told of afterwards
         path = path_in(self._path(str(event.number // PER_FOLDER)), event.number, event.uid)
         try:
             document = read_document(path)

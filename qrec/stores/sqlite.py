@@ -148,6 +148,7 @@ class SqliteStore(Store):
                     return empty_store()
                 self.make()
             db = self.local.db = self.open()
+            self.local.opened = getattr(self.local, "opened", 0) + 1
         return db
 
     def open(self) -> sqlite3.Connection:
@@ -327,9 +328,9 @@ class SqliteStore(Store):
         """See Store."""
         with self.transaction() as db:
             if policy is None:
-                db.execute("DELETE FROM queues WHERE name = ?", (queue,))
+                db.execute("DELETE FROM queues WHERE name = ?", (column("name", queue),))
             else:
-                values = (queue, json.dumps(policy, default=dict))
+                values = (column("name", queue), json.dumps(policy, default=dict))
                 db.execute("INSERT OR REPLACE INTO queues (name, policy) VALUES (?, ?)", values)
             note_event(db, queue, 0, "queue")
 
@@ -337,11 +338,17 @@ class SqliteStore(Store):
 
     def policies(self) -> dict[str, dict[str, Any]]:
         """See Store."""
-        return {name: json.loads(policy) for name, policy in self.query("SELECT name, policy FROM queues")}
+        try:
+            rows = self.query("SELECT name, policy FROM queues")
+            return {as_text(name): json.loads(policy) for name, policy in rows}
+        except ValueError as error:
+            words = f"{self.location} holds a queue that cannot be read"
+            raise StoreBroken(f"{words}; `qrec doctor` tells which") from error
 
     def pulse(self) -> object:
-        """See Store: SQLite tells whether another connection has committed."""
-        return next(self.query("PRAGMA data_version"))[0]
+        """See Store: SQLite tells whether another connection has committed since this one was opened."""
+        (version,) = next(self.query("PRAGMA data_version"))
+        return getattr(self.local, "opened", 0), version
 
     def last_event(self) -> int:
         """See Store."""
@@ -350,17 +357,25 @@ class SqliteStore(Store):
     def job_names(self, query: Query) -> dict[str, str]:
         """See Store."""
         condition, values = where(query)
-        return dict(self.query(f"SELECT name, uid FROM tasks WHERE name IS NOT NULL AND {condition}", values))
+        sql = f"SELECT name, uid FROM tasks WHERE name IS NOT NULL AND {condition} ORDER BY number"
+        return {as_text(name): uid for name, uid in self.query(sql, values)}
 
     def statuses(self, uids: Iterable[str]) -> dict[str, Status]:
         """See Store."""
-        wanted = list(uids)
+        wanted = [uid for uid in uids if encodable(uid)]
         found: dict[str, Status] = {}
         for start in range(0, len(wanted), MANY):
             some = wanted[start : start + MANY]
             sql = f"SELECT uid, status FROM tasks WHERE uid IN ({', '.join('?' * len(some))})"
             found.update((uid, Status(status)) for uid, status in self.query(sql, some))
         return found
+
+    def standing(self, query: Query) -> dict[str, Status]:
+        """See Store."""
+        condition, values = where(query)
+        rows = self.query(f"SELECT uid, status FROM tasks WHERE {condition} ORDER BY number", values)
+        every = {status.value: status for status in Status}
+        return {uid: every[status] for uid, status in rows}
 
     def get(self, uid: str) -> Task:
         """See Store."""
@@ -451,7 +466,8 @@ class SqliteStore(Store):
     def events(self, after: int = 0) -> Sequence[Event]:
         """See Store."""
         sql = "SELECT sequence, uid, number, kind, at FROM events WHERE sequence > ? ORDER BY sequence"
-        return [Event(**dict(zip(Event._fields, row, strict=True))) for row in self.query(sql, (after,))]
+        rows = (dict(zip(Event._fields, row, strict=True)) for row in self.query(sql, (after,)))
+        return [Event(**{**row, "uid": as_text(row["uid"])}) for row in rows]
 
     # Searching
 
@@ -593,6 +609,8 @@ class SqliteStore(Store):
         sql = f"SELECT number FROM tasks WHERE status NOT IN ({known}) OR {' OR '.join(spoilt)} LIMIT 5"
         for (number,) in self.query(sql):
             yield Fault(kind="task", text=f"task {number} cannot be read")
+        for (name,) in self.query("SELECT name FROM queues WHERE NOT json_valid(policy)"):
+            yield Fault(kind="queue", text=f"what holds for the queue {as_text(name)!r} cannot be read")
 
     def check_index(self) -> Iterator[Fault]:
         """Whether the search index is whole, and knows the tasks that it is said to know."""
@@ -833,6 +851,11 @@ def column(name: str, value: Any) -> Any:
     return value
 
 
+def as_text(value: str | bytes) -> str:
+    """Text that `column` may have kept as bytes."""
+    return os.fsdecode(value)
+
+
 def to_json(value: Any) -> str:
     """JSON; readable where its characters can be stored."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
@@ -1013,7 +1036,7 @@ def extra_rows(number: int, attempt: int, kept: Kept) -> list[dict[str, Any]]:
 def note_event(db: sqlite3.Connection, uid: str, number: int, kind: str) -> None:
     """Note a change; forget old ones now and then."""
     sql = "INSERT INTO events (uid, number, kind, at) VALUES (?, ?, ?, ?)"
-    sequence = db.execute(sql, (uid, number, kind, timestamp())).lastrowid or 0
+    sequence = db.execute(sql, (column("uid", uid), number, kind, timestamp())).lastrowid or 0
     if sequence % PRUNED_EVERY == 0:
         db.execute("DELETE FROM events WHERE sequence <= ?", (sequence - REMEMBERED_EVENTS,))
 

@@ -95,6 +95,7 @@ def test_the_registry_and_the_executor_agree():
         ("tmux new -d a ';' splitw b", (), False),
         ("tmux new -A -s x a", (), False),
         ("tmux new -d", (), True),
+        ("tmux new -A -d", (), False),
     ],
 )
 def test_what_a_line_asks_for(words, command, detached):
@@ -187,6 +188,32 @@ def test_the_socket_is_a_setting(qrec, tmux):
     task = in_tmux(qrec, "sleep", "600")
     assert tmux("-L", "aside", "list-sessions", "-F", "#{session_name}").split() == [task.data["tmux"]["session"]]
     qrec("cancel", check=True)
+
+
+@pytest.mark.parametrize("by_path", [False, True])
+def test_the_socket_is_an_option(qrec, tmux, tmp_path, by_path):
+    """Which a rerun goes back to, unless it is told otherwise."""
+    name = f"{os.environ['TMUX_TMPDIR']}/there" if by_path else "there"
+    given = ("-S" if by_path else "-L", name)
+    qrec("config", "set", "tmux_socket", "aside", check=True)
+    task = in_tmux(qrec, "--socket", name, "sleep", "600")
+    assert tmux(*given, "list-sessions", "-F", "#{session_name}").split() == [task.data["tmux"]["session"]]
+    qrec("cancel", check=True)
+    qrec("rerun", check=True)
+    assert last(qrec).data["tmux"]["socket"] == task.data["tmux"]["socket"]
+    qrec("cancel", check=True)
+    qrec("rerun", "--socket", "elsewhere", check=True)
+    assert last(qrec).data["tmux"]["socket"].endswith("elsewhere")
+    qrec("cancel", check=True)
+
+
+@pytest.mark.parametrize("words", [["run"], ["run", "-e", "shell"], ["rerun"]])
+def test_the_socket_is_for_tmux_only(qrec, words):
+    qrec("run", "-q", "true", check=True)
+    told = qrec(*words, "--socket", "x", *(["true"] if "run" in words else []))
+    assert told.returncode == 2
+    assert "--socket is for" in told.err
+    assert len(qrec("ls", "--json").json) == 1
 
 
 def test_what_waits_for_the_pane_is_private_and_soon_gone(qrec, tmux, home):
@@ -296,8 +323,8 @@ def test_a_session_in_this_terminal(qrec, tmux, tmp_path):
     assert log(qrec) == b"in\ngot it\n"
 
 
-def test_without_a_command_it_is_run_as_given(qrec, tmux):
-    qrec("run", "tmux", "new-session", "-d", "-s", "plain", check=True)
+def test_what_may_open_no_pane_is_run_as_given(qrec, tmux):
+    qrec("run", "tmux", "new-session", "-A", "-d", "-s", "plain", check=True)
     assert "plain" in tmux("list-sessions", "-F", "#{session_name}").split()
     assert last(qrec).status == "complete"
     refused = qrec("exec", "screen")
@@ -407,6 +434,46 @@ def test_status_screen_and_send(qrec, tmux):
     assert qrec("exec", "screen").returncode == 1
 
 
+def test_send_takes_words(qrec, tmux):
+    """Behind the task; behind `--` they are for the task last started."""
+    in_tmux(qrec, "sh", "-c", 'while read -r word; do echo "got <$word>"; done')
+    for words in (["1", "a", "b"], ["1", "--", "--enter"], ["--", "c"], ["--", "status"]):
+        at = words.index("--") if "--" in words else len(words)
+        qrec("exec", "send", "--enter", *words[:at], *words[at:], check=True)
+    wait_until(lambda: log(qrec) == b"got <a b>\ngot <--enter>\ngot <c>\ngot <status>\n")
+    assert qrec("exec", "send", "1", "a", "--text", "b").returncode == 2
+    assert qrec("exec", "send", "yes").returncode == 1  # no task
+    assert "[TEXT]..." in qrec("exec", "send", "--help").out
+
+
+@pytest.mark.parametrize("line", ["%s", "\033[31m%.6s\033[1m%s\033[0m", "%080d %s"])
+def test_the_screen_covers_secrets(qrec, tmux, line):
+    """Also where colours or the border of the window part them."""
+    secret = "ghp_" + "a1B2" * 9
+    words = {1: (secret,), 2: (secret, secret[6:]), 80: ("1", secret)}[80 if "%080d" in line else line.count("%")]
+    in_tmux(qrec, "sh", "-c", f"printf '{line}\nend\n' \"$@\"; sleep 600", "sh", *words)
+    wait_until(lambda: "end" in qrec("exec", "screen").out)
+    assert "a1B2" not in qrec("exec", "screen").out
+    assert "***" in qrec("exec", "screen").out
+    assert "a1B2" in qrec("--reveal", "exec", "screen").out
+
+
+def test_cancel_closes_a_session_only_if_it_is_qrecs(qrec, tmux, old_server):
+    """Whatever else somebody has opened in it."""
+    script = "trap '' INT TERM HUP; echo in; while :; do sleep 0.05; done"
+    grace = {"QREC_GRACE": "0.2"}
+    task = in_tmux(qrec, "sh", "-c", script, env=grace)
+    wait_until(lambda: log(qrec) == b"in\n")
+    tmux("new-window", "-d", "-t", task.data["tmux"]["session"], "sleep 600")
+    qrec("cancel", check=True, env=grace)
+    assert tmux("list-sessions", "-F", "#{session_name}").split() == ["old"]
+    qrec("run", "tmux", "splitw", "-t", "old", script, check=True)
+    wait_until(lambda: log(qrec) == b"in\n")
+    assert len(tmux("list-panes", "-t", "old").splitlines()) == 2
+    qrec("cancel", check=True, env=grace)
+    wait_until(lambda: len(tmux("list-panes", "-t", "old").splitlines()) == 1)
+
+
 def test_attach_wants_a_terminal(qrec, tmux):
     in_tmux(qrec, "sleep", "600")
     told = qrec("exec", "attach")
@@ -427,6 +494,7 @@ def test_two_terminals_at_once(qrec, tmux, tmp_path, home):
             terminal.type(f"unset TMUX; clear; {LINE} exec attach")
             terminal.press("Enter")
             wait_until(partial(has_clients, qrec, number))
+            terminal.settle("[qrec-")  # tmux counts a client before it has drawn, and drops what is typed until then
             terminal.type(word)
             terminal.press("Enter")
             wait_until(partial(has_printed, qrec, f"got <{word}>"))
@@ -434,6 +502,42 @@ def test_two_terminals_at_once(qrec, tmux, tmp_path, home):
         qrec("cancel", check=True)
         assert "exited" in one.settle("[exited]")
         assert "exited" in two.settle("[exited]")
+
+
+def test_four_calls_at_once(qrec, start, tmux):
+    """Several of each, while two terminals show the session."""
+    task = in_tmux(qrec, "sh", "-c", 'while read -r word; do echo "got <$word>"; done')
+    words = ["tmux", "attach", "-t", task.data["tmux"]["session"]]
+    with Terminal(words, TERM="xterm") as one, Terminal(words, TERM="xterm") as two:
+        one.wait_until(lambda: two.look() and has_clients(qrec, 2))
+        sends = [start("exec", "send", "1", f"word{number}\n") for number in range(4)]
+        others = [start("exec", verb, "1") for verb in ("status", "output", "screen", "status")]
+        assert [call.wait(60) for call in (*sends, *others)] == [0] * 8
+        wait_until(lambda: one.look() and two.look() and log(qrec).count(b"got <") == 4)
+        assert sorted(log(qrec).decode().split()[1::2]) == [f"<word{number}>" for number in range(4)]
+        cancels = [start("cancel", "1") for _ in range(2)]
+        codes = [call.wait(60) for call in cancels]
+        assert 0 in codes
+        assert set(codes) <= {0, 1}  # who comes late is told that it is over
+        one.end()
+        two.end()
+    assert last(qrec).status == "cancelled"
+
+
+def test_the_store_is_busy_while_a_pane_starts(qrec, start, tmux, tmp_path, home):
+    """The command runs, and its record comes."""
+    import sqlite3
+
+    qrec("run", "-q", "true", check=True)
+    with sqlite3.connect(Qrec(str(home)).store.location, isolation_level=None) as store:
+        store.execute("BEGIN EXCLUSIVE")
+        call = start("run", "-e", "tmux", "sh", "-c", "echo ran; touch ran; " + HOLD)
+        wait_until((tmp_path / "ran").exists)
+        assert call.wait(60) == 0
+        store.execute("ROLLBACK")
+    (tmp_path / "go").touch()
+    wait_until(lambda: last(qrec).status == "complete")
+    assert (last(qrec).executor, log(qrec)) == ("tmux", b"ran\n")
 
 
 def test_attach_inside_switches(qrec, tmux, tmp_path):
@@ -446,6 +550,23 @@ def test_attach_inside_switches(qrec, tmux, tmp_path):
         terminal.wait_until(lambda: tmux("list-clients", "-F", "#{client_session}").split() == [shown])
         tmux("kill-server")
         terminal.end()
+
+
+def test_attach_inside_without_tmux_knowing(qrec, tmux):
+    """Nested, as who unsets TMUX wants it: a client in a pane of the same server."""
+    with Terminal(["tmux", "new-session", "-s", "mine", "sh"], TERM="xterm") as terminal:
+        wait_until(lambda: "mine" in tmux("list-sessions", "-F", "#{session_name}", check=False))
+        task = in_tmux(qrec, "sh", "-c", "echo up; read -r word; echo \"got <$word>\"")
+        terminal.send(f"unset TMUX; {LINE} exec attach\r".encode())
+        name = task.data["tmux"]["session"]
+        terminal.wait_until(lambda: name in tmux("list-clients", "-F", "#{client_session}").split())
+        shown = f"[{name[:9]}"  # tmux counts a client before it has drawn, and drops what is typed until then
+        terminal.wait_until(lambda: shown in tmux("capture-pane", "-p", "-t", "mine"))
+        terminal.send(b"it\r")
+        terminal.wait_until(lambda: last(qrec).status == "complete")
+        tmux("kill-server")
+        terminal.end()
+    assert log(qrec) == b"up\ngot <it>\n"
 
 
 # Much at once
