@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import signal
+import sqlite3
 import sys
 from functools import partial
 from pathlib import Path
@@ -494,7 +495,7 @@ def test_two_terminals_at_once(qrec, tmux, tmp_path, home):
             terminal.type(f"unset TMUX; clear; {LINE} exec attach")
             terminal.press("Enter")
             wait_until(partial(has_clients, qrec, number))
-            terminal.settle("[qrec-")  # tmux counts a client before it has drawn, and drops what is typed until then
+            terminal.settle("[qrec-")  # tmux counts a client before it has drawn; a person types after that
             terminal.type(word)
             terminal.press("Enter")
             wait_until(partial(has_printed, qrec, f"got <{word}>"))
@@ -526,8 +527,6 @@ def test_four_calls_at_once(qrec, start, tmux):
 
 def test_the_store_is_busy_while_a_pane_starts(qrec, start, tmux, tmp_path, home):
     """The command runs, and its record comes."""
-    import sqlite3
-
     qrec("run", "-q", "true", check=True)
     with sqlite3.connect(Qrec(str(home)).store.location, isolation_level=None) as store:
         store.execute("BEGIN EXCLUSIVE")
@@ -556,11 +555,11 @@ def test_attach_inside_without_tmux_knowing(qrec, tmux):
     """Nested, as who unsets TMUX wants it: a client in a pane of the same server."""
     with Terminal(["tmux", "new-session", "-s", "mine", "sh"], TERM="xterm") as terminal:
         wait_until(lambda: "mine" in tmux("list-sessions", "-F", "#{session_name}", check=False))
-        task = in_tmux(qrec, "sh", "-c", "echo up; read -r word; echo \"got <$word>\"")
+        task = in_tmux(qrec, "sh", "-c", 'echo up; read -r word; echo "got <$word>"')
         terminal.send(f"unset TMUX; {LINE} exec attach\r".encode())
         name = task.data["tmux"]["session"]
         terminal.wait_until(lambda: name in tmux("list-clients", "-F", "#{client_session}").split())
-        shown = f"[{name[:9]}"  # tmux counts a client before it has drawn, and drops what is typed until then
+        shown = f"[{name[:9]}"  # tmux counts a client before it has drawn; a person types after that
         terminal.wait_until(lambda: shown in tmux("capture-pane", "-p", "-t", "mine"))
         terminal.send(b"it\r")
         terminal.wait_until(lambda: last(qrec).status == "complete")
