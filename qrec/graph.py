@@ -25,7 +25,7 @@ KINDS = (OK, ANY, FAILED)
 class Waiting:
     """A job that has not begun, as the board knows it."""
 
-    __slots__ = ("failed", "links", "number", "open", "priority", "uid", "wants_failure")
+    __slots__ = ("failed", "links", "number", "open", "place", "priority", "uid", "wants_failure")
 
     def __init__(self, uid: str, number: int, priority: int, links: Sequence[Link]) -> None:
         self.uid = uid
@@ -35,6 +35,7 @@ class Waiting:
         self.open = 0  #: how many parents have not ended
         self.wants_failure = any(kind == FAILED for _, kind in links)
         self.failed = False  #: whether one of those that may fail did
+        self.place: tuple[int, int, str] | None = None  #: the entry by which it stands among the ready ones
 
 
 class Board:
@@ -97,10 +98,11 @@ class Board:
     def take_ready(self) -> Iterator[str]:
         """The ready jobs, by descending priority, then age.  Each is given once; `put_back` what was not begun."""
         while self.ready:
-            priority, _, uid = heapq.heappop(self.ready)
-            job = self.jobs.get(uid)
-            if job is not None and -priority == job.priority and uid not in self.doomed:
-                yield uid
+            entry = heapq.heappop(self.ready)
+            job = self.jobs.get(entry[2])
+            if job is not None and job.place is entry:  # it may have left, come back, or moved
+                job.place = None
+                yield job.uid
 
     def put_back(self, uid: str) -> None:
         """A ready job that could not begin now."""
@@ -126,12 +128,15 @@ class Board:
             return
         if job.wants_failure and not job.failed:
             self.doomed[job.uid] = next(parent for parent, kind in job.links if kind == FAILED)
-        else:
-            heapq.heappush(self.ready, (-job.priority, job.number, job.uid))
+            return
+        entry = (-job.priority, job.number, job.uid)
+        if job.place != entry:
+            job.place = entry
+            heapq.heappush(self.ready, entry)
 
 
 def cycle(parents: Mapping[str, Iterable[str]]) -> list[str]:
-    """A cycle among nodes and their parents, as a path that ends where it begins; empty if there is none."""
+    """A cycle among nodes and their parents, each before one of its parents, the first again at the end; or nothing."""
     over: set[str] = set()
     for start in parents:
         path: dict[str, Iterator[str]] = {}
@@ -146,7 +151,7 @@ def cycle(parents: Mapping[str, Iterable[str]]) -> list[str]:
                 here = next(reversed(path), None)
             elif above in path:
                 round_ = list(path)[list(path).index(above) :]
-                return [*round_[::-1], round_[-1]] if round_ else []
+                return [*round_, above]
             elif above not in over:
                 here = above
     return []

@@ -15,6 +15,8 @@ import psutil
 import pytest
 
 from qrec import Qrec
+from qrec.jobs import Jobs, Submission
+from qrec.spool import private_words
 from tests.helpers import Result, environment, wait_until
 
 
@@ -156,6 +158,44 @@ def read_until(descriptor: int, words: bytes) -> bytes:
     while words not in shown:
         shown += os.read(descriptor, 1000)
     return shown
+
+
+SECRET = "s3cr3t-token-of-a-service"
+
+
+@pytest.mark.parametrize("words", [["clear", "queue", "--force", "-y"], ["gc", "--older", "0s", "--all", "-y"]])
+def test_11_a_jobs_secrets_go_with_it(qrec, home, words):
+    queue = Jobs(Qrec(), "q")
+    job = queue.submit(Submission(command=("echo", "hi"), env={"API_TOKEN": SECRET}))
+    other = queue.submit(Submission(command=("echo", "hi"), env={"API_TOKEN": f"another-{SECRET}"}))
+    if words[0] == "gc":
+        queue.cancel([job])
+    else:
+        words = ["clear", str(job.number), *words[2:]]
+    files = [Path(private_words(str(home), one.uid)) for one in (job, other)]
+    assert [SECRET in file.read_text() for file in files] == [True, True]
+    qrec(*words, check=True)
+    assert [file.exists() for file in files] == [False, True]
+    assert numbers(qrec) == [other.number]
+    assert remains(home).count(SECRET) == 1
+    assert list((home / "incoming").glob("*.cleared")) == []
+
+
+def test_11_secrets_go_though_their_clear_was_killed(qrec, home):
+    """After the record, and before the files."""
+    door = Qrec()
+    job = Jobs(door, "q").submit(Submission(command=("echo", "hi"), env={"API_TOKEN": SECRET}))
+    Jobs(door, "q").cancel()
+    lines = (
+        "import os; from qrec import Qrec; from qrec.recorder import Recorder",
+        "Recorder.end_removal = lambda self, task: os._exit(9)",
+        f"door = Qrec(); door.remove(door.store.get({job.uid!r}))",
+    )
+    assert subprocess.run([sys.executable, "-c", "\n".join(lines)], env=environment()).returncode == 9
+    assert SECRET in remains(home)
+    qrec("ls", check=True)
+    assert SECRET not in remains(home)
+    assert list((home / "incoming").iterdir()) == []
 
 
 @pytest.mark.usefixtures("four")

@@ -15,13 +15,18 @@ import pytest
 
 from qrec import Qrec, doctor
 from qrec.doctor import CHECKS, MENDED, NOTE, OK, PROBLEM, Doctor, Finding
+from qrec.errors import StoreBroken
+from qrec.jobs import Jobs, Submission
 from qrec.output import attempt_folder
+from qrec.spool import WORDS, private_words
 from qrec.stores.base import REMOVED
 from qrec.task import Kept, Status, Task, new_uid, timestamp
+from qrec.worker import Presence, Worker, workers
 from tests.helpers import wait_until
 from tests.test_trouble import READ_ONLY, SMALL_DISK, disk, fill  # noqa: F401
 
 YEARS_AGO = 1_000_000_000
+SECRET = "s3cr3t-token-of-a-service"
 
 
 ONLY_SQLITE = pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
@@ -396,7 +401,42 @@ def test_what_a_crash_has_left_in_the_folder_of_tasks(some):
     assert not left.exists()
 
 
+def test_a_queue_that_cannot_be_read(qrec, some, each_store):
+    some.store.set_policy("q", {"workers": 2})
+    assert states(some, "integrity") == [OK]
+    if each_store == "sqlite":
+        some.store.connection().execute("UPDATE queues SET policy = '{'")
+    else:
+        Path(some.store.location, "queues").write_text("{")
+    assert states(some, "integrity") == states(some, "integrity") == [PROBLEM]
+    result = qrec("doctor")
+    assert (result.returncode, result.err) == (1, "")
+    assert "queue" in next(line for line in result.out.splitlines() if line.startswith(PROBLEM))
+    with pytest.raises(StoreBroken):
+        some.store.policies()
+    assert [task.number for task in some.store.find()] == [1, 2]
+
+
 # Tasks
+
+
+def test_a_home_with_queues_is_well(qrec, some, home):
+    queue = Jobs(some, "a q/..")
+    first = queue.submit(Submission(command="true", name="a", env={"API_TOKEN": SECRET}))
+    queue.submit(Submission(command="false", depends=("a",)))
+    queue.submit(Submission(command="false"))
+    worker = Worker(some, queue.name, chosen={"workers": 2})
+    with Presence(worker):
+        assert workers(some.home) != []
+        (home / "workers" / "a%20q.log").touch(0o600)
+        assert {finding.state for found in examine(some).values() for finding in found} <= {OK, NOTE}
+        assert "other things" not in qrec("doctor").out
+    worker.run()
+    assert some.store.get(first.uid).status is Status.COMPLETE
+    assert {finding.state for found in examine(some).values() for finding in found} <= {OK, NOTE}
+    os.chmod(home / "workers", 0o755)
+    assert mended(some, "rights")
+    assert (home / "workers").stat().st_mode & 0o777 == 0o700
 
 
 def test_records_that_wait(qrec, home, some, each_store):
@@ -519,6 +559,27 @@ def test_a_task_that_cannot_be_read_keeps_its_output(some):
     assert folder.exists()
 
 
+def test_secrets_of_no_job(qrec, some, home):
+    """They are kept for a worker beside the record; without a record nobody would ever remove them."""
+    kept, gone, young = (
+        Path(
+            private_words(some.home, Jobs(some, "q").submit(Submission(command="true", env={"API_TOKEN": SECRET})).uid)
+        )
+        for _ in range(3)
+    )
+    for path in (gone, young):
+        some.store.delete(path.name.removesuffix(WORDS))
+    make_old(kept)
+    make_old(gone)
+    (finding,) = examine(some)["orphans"]
+    assert (finding.state, str(gone) in finding.text, "1 job" in finding.text) == (PROBLEM, True, True)
+    assert states(some, "orphans", dry=True, remove_orphans=True) == [PROBLEM]
+    assert gone.exists()
+    assert states(some, "orphans", remove_orphans=True) == [MENDED]
+    assert [path.exists() for path in (kept, gone, young)] == [True, False, True]
+    assert states(some, "orphans", remove_orphans=True) == [OK]
+
+
 def test_output_that_is_gone(some):
     folder = folder_of(some, 2)
     (folder / "stdout").unlink()
@@ -540,7 +601,9 @@ def test_output_that_has_outlived_its_removal(some):
 
 
 def test_leftovers_of_crashes(some, home):
+    (home / "workers").mkdir(0o700)
     left = [home / "config.toml.4242", home / "incoming" / "shell-x.1.json.77", home / "cache" / "plugins.json.1",
+            home / "incoming" / "queue-x.words.78", home / "workers" / "7-8.json.79",
             folder_of(some, 2) / "stdout.gz.new"]  # fmt: skip
     for path in left:
         path.write_bytes(b"half")

@@ -25,6 +25,7 @@ from qrec.doors.carry import batches, carry, whole
 from qrec.doors.qme import uuid_of
 from qrec.doors.records import NotATask
 from qrec.errors import StoreBusy
+from qrec.jobs import Jobs, Submission
 from qrec.output import FOLD_LIMIT, attempt_folder
 from qrec.registry import Registry
 from qrec.stores.base import Bundle, Query, Store
@@ -616,6 +617,67 @@ def test_store_copy(kind, another, history, home):
     assert call("--store", another, "log", "2", "--stdout").stdout == bytes(70000) + b"end\n"
     assert Qrec(store=another).store.latest().number == 1, "turns are kept"
     assert call("--store", another, "search", "note", "--json").json[0]["number"] == 1
+
+
+@pytest.fixture
+def queue(door, history):
+    """A queue of which all parts are used, in its second generation, behind tasks of other kinds."""
+    queue = Jobs(door, "a q")
+    queue.submit(Submission(command="true", name="prep"))
+    policy: dict[str, Any] = {
+        "workers": 2,
+        "gpus": ["0", "0"],
+        "paused": True,
+        "preamble": ["set -e"],
+        "env": {"K": "$(x)"},
+    }
+    queue.create(clear=True, **policy)
+    prep = queue.submit(Submission(command="true", name="prep", priority=3))
+    other = queue.submit(Submission(command=("echo", "a b"), name="it's", depends=("prep",), depends_any=("1",)))
+    queue.submit(Submission(command="true", depends_failed=(prep.uid, other.uid), retries=2, cpus=1, setup="a", at=1e9))
+    return queue
+
+
+def test_jobs_come_back_as_they_were(queue, home, other, tmp_path):
+    call("export", "jsonl", "-o", tmp_path / "file", check=True)
+    for target in STORES:
+        there = opened(target, other)
+        call("--home", other, "--store", target, "import", "jsonl", tmp_path / "file", check=True)
+        assert there.find() == queue.store.find()
+    told = json.loads((tmp_path / "file").read_text().splitlines()[-2])["data"]
+    prep, second, third = queue.all()
+    assert (told["queue"], told["name"], told["after"]) == ("a q", "it's", [prep.uid, queue.store.numbered(1).uid])
+    assert there.get(prep.uid).priority == 3
+    job = there.get(third.uid).data["job"]
+    assert {name: job[name] for name in job if name != "env"} == {
+        "failed": [prep.uid, second.uid], "retries": 2, "cpus": 1, "setup": "a", "at": 1e9, "preamble": ["set -e"]
+    }  # fmt: skip
+
+
+def test_store_copy_takes_queues_along(kind, another, queue):
+    assert call("--json", "store", "copy", kind, another, check=True).json == {"new": 7, "present": 0}
+    there = Jobs(Qrec(store=another), "a q")
+    assert (there.policy, there.all()) == (queue.policy, queue.all())
+    there.set(workers=5)
+    queue.set(workers=1)
+    assert call("--json", "store", "copy", kind, another, check=True).json == {"new": 0, "present": 7}
+    assert there.policy["workers"] == 5, "a queue that is there is let alone"
+
+
+def test_a_copied_queue_has_its_jobs_though_the_numbers_are_others(kind, another, queue):
+    target = Qrec(store=another).store
+    for _ in range(20):
+        add(target)
+    queue.store.set_policy("empty", {"since": 3})
+    call("store", "copy", kind, another, check=True)
+    there = Jobs(Qrec(store=another), "a q")
+    assert [job.number for job in queue.all()] == [5, 6, 7]
+    assert [job.number for job in there.all()] == [25, 26, 27]
+    assert [job.uid for job in there.all()] == [job.uid for job in queue.all()]
+    assert there.policy == {**queue.policy, "since": 24}
+    assert there.names().keys() == {"prep", "it's"}
+    assert Jobs(Qrec(store=another), "empty").all() == []
+    assert target.policies()["empty"]["since"] == 27
 
 
 def test_store_copy_by_url(kind, history, tmp_path):

@@ -362,6 +362,60 @@ def test_a_delete_that_never_came_is_not_told(store, monkeypatch):
     assert [(event.sequence, event.kind) for event in store.events()] == [(1, "added"), (2, "removed")]
 
 
+def test_the_pulse_tells_an_announced_change_from_one_that_was_made(store):
+    """Between the two a reader finds the task as it was: it has to look again."""
+    task = store.add(make())
+    file = file_of(store, task)
+    before, pulse = file.read_bytes(), store.pulse()
+    FilesystemStore(store.home).change(task.uid, message="new")
+    after = file.read_bytes()
+    file.write_bytes(before)
+    announced = store.pulse()
+    assert len({pulse, announced, store.pulse()}) == 2
+    assert (store.get(task.uid).message, store.last_event()) == ("", 1)
+    file.write_bytes(after)
+    assert store.pulse() not in {pulse, announced}
+    assert (store.get(task.uid).message, store.last_event()) == ("new", 2)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"q": 7}', b"\xff"])
+def test_spoilt_policies_are_told_in_one_line_and_not_written_over(store, folder, content):
+    task = store.add(make(queue="q"))
+    store.set_policy("q", {"workers": 2})
+    (folder / "queues").write_bytes(content)
+    if content:
+        for call in (store.policies, lambda: store.set_policy("r", {})):
+            with pytest.raises(StoreBroken, match=f"{folder}/queues") as caught:
+                call()
+            assert "\n" not in str(caught.value)
+        assert [(fault.kind, fault.mendable) for fault in store.check()] == [("queue", False)]
+    else:
+        assert store.policies() == {}, "a crash of the machine may have left nothing of it"
+    assert (folder / "queues").read_bytes() == content
+    assert store.find(Query(queue="q")) == [task]
+    assert store.change(task.uid, message="m").message == "m"
+
+
+def test_a_policy_that_was_not_written_whole(store, monkeypatch):
+    store.set_policy("q", {"workers": 2})
+    with crashing(monkeypatch, "replace"):
+        store.set_policy("q", {"workers": 3})
+    assert (store.policies(), store.last_event()) == ({"q": {"workers": 2}}, 1)
+    store.set_policy("r", {})
+    assert (store.policies(), store.last_event()) == ({"q": {"workers": 2}, "r": {}}, 2)
+    assert list(store.check()) == []
+
+
+def test_a_crash_within_together_leaves_the_lock_to_others(store, monkeypatch):
+    task = store.add(make())
+    with crashing(monkeypatch, "replace"), store.together():
+        store.change(task.uid, message="never")
+    other = FilesystemStore(store.home)
+    other.patience = 0.05
+    for handle in (other, store):
+        assert handle.change(task.uid, message="m").message == "m"
+
+
 @pytest.mark.parametrize("torn", [b'{"sequence": 2, "uid": "shell-1", "num', b"\0\0\0\0", b"\n\n", b"{}", b"\xff"])
 def test_half_a_line_of_events_is_passed_over(store, folder, torn):
     task = store.add(make())

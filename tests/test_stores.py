@@ -28,6 +28,8 @@ def lock_database(location: str) -> object:
 
 
 class TestFilesystemStore(StoreContract):
+    takes_back = False
+
     @pytest.fixture
     def kind(self):
         return FilesystemStore

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import abc
 import os
+import time
+from contextlib import contextmanager
 
 from qrec.errors import IllegalMove, ManyTasks, NoSuchTask
 from qrec.output import Files, InStore, attempt_folder
@@ -25,6 +27,13 @@ CHANGEABLE = frozenset({"message", "tags", "priority", "wish", "data", "turn"})
 LASTING = frozenset({"uid", "executor", "argv", "number", "created", "turn", "message", "tags", "pwd", "user", "host",
                      "queue", "name", "after", "priority"})  # fmt: skip
 
+
+#: The folder of a home with the sockets of those who want to know of changes at once, one for each process.
+NOTIFY = "notify"
+#: Bytes that the address of a socket may have.
+LONGEST_ADDRESS = 100
+#: What lists may be sorted by.
+SORTED_BY = ("number", "started", "seconds", "memory")
 
 #: What the notes of an attempt call the bytes of its output once that was removed and the record kept.
 REMOVED = "output_removed"
@@ -48,6 +57,7 @@ class Query(Record):
     queue: str | None = None  #: put into this queue
     name: str | None = None  #: of this name in its queue
     above: int | None = None  #: with a number above this
+    below: int | None = None  #: with a number below this
 
     def matches(self, task: Task) -> bool:
         """The meaning of the facets, for stores without a query language; the contract suite holds others to it."""
@@ -67,7 +77,37 @@ class Query(Record):
             and (self.queue is None or task.queue == self.queue)
             and (self.name is None or task.name == self.name)
             and (self.above is None or task.number > self.above)
+            and (self.below is None or task.number < self.below)
         )
+
+
+class Order(Record):
+    """In which order a page of tasks is wanted, and where it begins."""
+
+    by: str = "number"  #: one of SORTED_BY; those that have none count as the least
+    descending: bool = True
+    after: tuple[Any, int] | None = None  #: the page begins behind this value and number
+
+    def place(self, task: Task) -> tuple[Any, int]:
+        """Where a task stands; by what a record says, so that what still runs does not move."""
+        return self.value(task), task.number
+
+    def value(self, task: Task) -> Any:
+        """What it is sorted by."""
+        if self.by == "number":
+            return task.number
+        if self.by == "started":
+            return task.started or ""
+        if self.by == "memory":
+            return task.usage.get("memory", -1)
+        return -1.0 if task.ended is None or task.seconds is None else task.seconds
+
+
+class Page(Record):
+    """Some tasks in an order, and up to where was looked for them; None if there are no more."""
+
+    tasks: Sequence[Task]
+    place: tuple[Any, int] | None
 
 
 class Bundle(Record):
@@ -84,6 +124,22 @@ class Fault(Record):
     kind: str  #: what `mend` goes by
     text: str  #: a sentence without its full stop
     mendable: bool = False
+
+
+def first_of(tasks: Iterator[Task], order: Order, limit: int, deadline: float) -> Page:
+    """The first of some tasks, as far as there is time."""
+    found: list[Task] = []
+    while len(found) < limit and time.monotonic() < deadline:
+        task = next(tasks, None)
+        if task is None:
+            return Page(tasks=found, place=None)
+        found.append(task)
+    return Page(tasks=found, place=order.place(found[-1]) if found else order.after)
+
+
+def by_place(placed: tuple[tuple[Any, int], Task]) -> tuple[Any, int]:
+    """What tasks with their places are sorted by."""
+    return placed[0]
 
 
 def ran(task: Task) -> float:
@@ -202,7 +258,8 @@ class Store(abc.ABC):
         """Let all that this thread does with the store inside the `with` be one step: nobody else writes in between.
 
         What is read inside is what will be written to.  An error that leaves the `with` takes the changes back, as
-        does a crash, if the store can do so (sqlite); else the changes before it stay, each whole.  Keep it short.
+        does a crash, if the store can do so (sqlite); else the changes before it stay, each whole.  One inside another
+        is a part of it.  Keep it short.
         """
 
     @abc.abstractmethod
@@ -348,6 +405,44 @@ class Store(abc.ABC):
         """How each of the tasks that match stands, by its uid, oldest first."""
         return dict([(task.uid, task.status) for task in self.newest_first(query)][::-1])
 
+    def page(self, query: Query, order: Order, limit: int, patience: float = float("inf")) -> Page:
+        """The first `limit` tasks that match, in this order; fewer if `patience` seconds end before all were seen."""
+        if order.by == "number" and order.descending:
+            last = query.below if order.after is None else min(order.after[1], query.below or order.after[1])
+            return first_of(self.newest_first(query.copy(below=last)), order, limit, time.monotonic() + patience)
+        down, after = order.descending, order.after
+        places = sorted(((order.place(task), task) for task in self.newest_first(query)), key=by_place, reverse=down)
+        behind = (task for place, task in places if after is None or (place < after if down else place > after))
+        return first_of(behind, order, limit, float("inf"))
+
+    def runs(self, commands: Sequence[str], below: int, within: int) -> list[Task]:
+        """The tasks with one of these command lines, newest first, among the `within` numbers below one."""
+        wanted = set(commands)
+        query = Query(below=below, above=below - within - 1)
+        return [task for task in self.newest_first(query) if task.command in wanted]
+
+    def tally(self) -> dict[Status, int]:
+        """How many tasks there are of each status."""
+        found: dict[Status, int] = {}
+        for task in self.newest_first(Query()):
+            found[task.status] = found.get(task.status, 0) + 1
+        return found
+
+    @contextmanager
+    def hurried(self, seconds: float) -> Iterator[None]:
+        """What this thread reads inside the `with` may end in StoreBusy when so many seconds have passed."""
+        yield
+
+    def wake(self) -> None:
+        """After a change: send a byte to whoever wants to know of it at once.  Waits for nobody, and never fails."""
+        folder = os.path.join(self.home, NOTIFY)
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            return  # nobody ever wanted to
+        if names:
+            wake_all(folder, names)
+
     def find(self, query: Query | None = None, limit: int | None = None) -> list[Task]:
         """The newest `limit` tasks that match (None: all of them), by ascending number."""
         found: list[Task] = []
@@ -372,6 +467,33 @@ class Store(abc.ABC):
         if len(uids) > 1 and reference not in uids:
             raise ManyTasks(reference, uids)
         return self.get(reference if reference in uids else uids[0])
+
+
+def wake_all(folder: str, names: Sequence[str]) -> None:
+    """Send a byte to the sockets of these names; remove those of processes that are gone."""
+    try:
+        from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_DGRAM, socket  # not `socket`, which takes milliseconds
+
+        descriptor = -1
+        if len(os.fsencode(folder)) + max(map(len, names)) >= LONGEST_ADDRESS:
+            descriptor = os.open(folder, os.O_RDONLY)
+        mouth = socket(AF_UNIX, SOCK_DGRAM)
+    except (ImportError, OSError):
+        return
+    for name in names:
+        try:
+            where = folder if descriptor < 0 else f"/proc/self/fd/{descriptor}"
+            mouth.sendto(b"1", MSG_DONTWAIT, f"{where}/{name}")
+        except ConnectionRefusedError:
+            try:
+                os.unlink(f"{folder}/{name}")
+            except OSError:
+                pass  # somebody else was quicker
+        except OSError:
+            pass  # it has enough to do already
+    mouth.close()
+    if descriptor >= 0:
+        os.close(descriptor)
 
 
 def files_at(location: str) -> Iterator[os.DirEntry[str]]:

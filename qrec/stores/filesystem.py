@@ -583,7 +583,7 @@ class FilesystemStore(Store):
     def _taken_or_new(self) -> Lock | Joined:
         """A lock of our own, unless this thread holds it already."""
         held = self._held_here()
-        return Joined(held) if held else Lock(self._path("lock"), self.patience)
+        return Joined(held) if held else Lock(self._path("lock"), self.patience, self.wake)
 
     def _mark_schema(self) -> None:
         path = self._path("schema")
@@ -844,9 +844,10 @@ class Lock:
     as StoreUnwritable.
     """
 
-    def __init__(self, path: str, patience: float) -> None:
+    def __init__(self, path: str, patience: float, tell: Callable[[], None] = lambda: None) -> None:
         self.path = path
         self.patience = patience
+        self.tell = tell  #: called when something was written and the lock is free again
         self.counters: Counters | None = None
         self._descriptor = -1
 
@@ -865,6 +866,8 @@ class Lock:
         os.close(self._descriptor)
         if isinstance(error, OSError):
             raise unwritable(error, self.path) from error
+        if error is None:
+            self.tell()
 
     def save(self, counters: Counters) -> None:
         """Write the counters down; only the first line of the file counts, so it may keep longer words behind it."""

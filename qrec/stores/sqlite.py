@@ -28,6 +28,8 @@ from qrec.stores.base import (
     REMOVED,
     Bundle,
     Fault,
+    Order,
+    Page,
     Query,
     Store,
     change_kind,
@@ -56,6 +58,7 @@ USAGE = ("cpu", "memory")
 REMEMBERED_EVENTS = 2_000
 PRUNED_EVERY = 500  #: events between two prunings
 UUID = 37  #: characters of a uid after the executor's name
+LOOKED_AT_ONCE = 20_000  #: tasks among which those of a page are looked for, at first
 PAGE = 1_000  #: tasks read at a time by those who read them all
 MANY = 500  #: values in one statement
 INDEXED_AT_ONCE = 5_000  #: tasks that one search takes into the index before it answers
@@ -83,6 +86,12 @@ CREATE TABLE IF NOT EXISTS extras (number INTEGER NOT NULL, attempt INTEGER NOT 
     content BLOB NOT NULL, PRIMARY KEY (number, attempt, name))
 """
 QUEUES = "CREATE TABLE IF NOT EXISTS queues (name TEXT PRIMARY KEY, policy TEXT NOT NULL)"
+#: What tasks may be sorted by, as SQL.
+SORTED = {"number": "number", "started": "coalesce(started, '')", "seconds": "coalesce(seconds, -1)",
+          "memory": "coalesce(memory, -1)"}  # fmt: skip
+SORTING = "; ".join(
+    f"CREATE INDEX IF NOT EXISTS tasks_{name} ON tasks({SORTED[name]})" for name in ("started", "seconds", "memory")
+)
 QUEUED = "CREATE INDEX IF NOT EXISTS tasks_queue ON tasks(queue, number) WHERE queue IS NOT NULL"
 SEARCH = """
 CREATE VIRTUAL TABLE search USING fts5(text, content='', columnsize=0, detail=none,
@@ -103,6 +112,7 @@ CREATE TABLE events (sequence INTEGER PRIMARY KEY AUTOINCREMENT, uid TEXT NOT NU
 {EXTRAS};
 {QUEUES};
 {QUEUED};
+{SORTING};
 """
 
 
@@ -117,9 +127,15 @@ def add_queues(db: sqlite_utils.Database) -> None:
     db.execute(QUEUED)
 
 
+def add_sorting(db: sqlite_utils.Database) -> None:
+    """3 to 4: long lists sorted by other things than their numbers."""
+    for statement in SORTING.split("; "):
+        db.execute(statement)
+
+
 #: What takes an old store one version further, each in a transaction; a new store is made by SCHEMA as it is now.
 #: Never change an entry once it was published: add one.
-MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (add_extras, add_queues)
+MIGRATIONS: tuple[Callable[[sqlite_utils.Database], None], ...] = (add_extras, add_queues, add_sorting)
 VERSION = 1 + len(MIGRATIONS)
 
 
@@ -208,6 +224,7 @@ class SqliteStore(Store):
                     db.execute("ROLLBACK")
                 raise
             db.execute("COMMIT")
+        self.wake()
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a SELECT, as they are asked for."""
@@ -446,6 +463,87 @@ class SqliteStore(Store):
         """See Store."""
         condition, values = where(query)
         return int(next(self.query(f"SELECT count(*) FROM tasks WHERE {condition}", values))[0])
+
+    def page(self, query: Query, order: Order, limit: int, patience: float = float("inf")) -> Page:
+        """See Store: looked for in ever larger stretches of the order, as long as there is time."""
+        deadline = time.monotonic() + patience
+        found: list[Task] = []
+        many, place = LOOKED_AT_ONCE if query != Query() else limit, order.after
+        while True:
+            began = time.monotonic()
+            last, tasks = self.stretch(query, order.copy(after=place), many, limit - len(found))
+            found += tasks
+            if len(found) >= limit:
+                return Page(tasks=found, place=order.place(found[-1]))
+            now = time.monotonic()
+            if last is None or now >= deadline:
+                return Page(tasks=found, place=last)
+            place = last
+            many = max(1000, round(many * min(4.0, 0.7 * (deadline - now) / (now - began))))
+
+    def stretch(
+        self, query: Query, order: Order, many: int, limit: int
+    ) -> tuple[tuple[Any, int] | None, list[Task]]:
+        """The first tasks that match, of the next so many; and the place of the last of those, None at the end."""
+        condition, values = where(query)
+        names, way = ", ".join(COLUMNS), "DESC" if order.descending else "ASC"
+        if order.by == "number":
+            last, among, bounds = self.next_numbers(query, order, many)
+        else:
+            last, among, bounds = self.next_places(order, many)
+        sql = (
+            f"SELECT {names} FROM tasks WHERE {among} AND {condition} "
+            f"ORDER BY {SORTED[order.by]} {way}, number {way} LIMIT ?"
+        )
+        return last, list(self.tasks(sql, (*bounds, *values, limit)))
+
+    def next_numbers(self, query: Query, order: Order, many: int) -> tuple[tuple[int, int] | None, str, list[Any]]:
+        """A range of numbers."""
+        highest = self.highest_number()
+        if order.descending:
+            start = order.after[1] if order.after else highest + 1
+            last = max(start - many, 0)
+            return ((last, last) if last > 1 else None), "number < ? AND number >= ?", [start, last]
+        start = order.after[1] if order.after else 0
+        last = start + many
+        return ((last, last) if last < highest else None), "number > ? AND number <= ?", [start, last]
+
+    def next_places(self, order: Order, many: int) -> tuple[tuple[Any, int] | None, str, list[Any]]:
+        """The tasks that come next in an order."""
+        key, way, sign = SORTED[order.by], *(("DESC", "<") if order.descending else ("ASC", ">"))
+        behind, values = "1", []
+        if order.after is not None:  # said twice, since only the first leads SQLite into the index
+            behind, values = f"{key} {sign}= ? AND ({key}, number) {sign} (?, ?)", [order.after[0], *order.after]
+        rest = f"FROM tasks WHERE {behind} ORDER BY {key} {way}, number {way}"
+        last = next(self.query(f"SELECT {key}, number {rest} LIMIT 1 OFFSET ?", (*values, many - 1)), None)
+        return last and (last[0], last[1]), f"number IN (SELECT number {rest} LIMIT ?)", [*values, many]
+
+    def runs(self, commands: Sequence[str], below: int, within: int) -> list[Task]:
+        """See Store."""
+        some = [column("command", command) for command in commands][:MANY]
+        sql = (
+            f"SELECT {', '.join(COLUMNS)} FROM tasks WHERE number < ? AND number >= ? "
+            f"AND command IN ({', '.join('?' * len(some))}) ORDER BY number DESC"
+        )
+        return list(self.tasks(sql, (below, below - within, *some)))
+
+    def tally(self) -> dict[Status, int]:
+        """See Store: the many that completed are what is left of all."""
+        (every,) = next(self.query("SELECT count(*) FROM tasks"))
+        others = dict(self.query("SELECT status, count(*) FROM tasks WHERE status <> 'complete' GROUP BY status"))
+        found = {Status(name): count for name, count in others.items()}
+        return {**found, Status.COMPLETE: every - sum(found.values())}
+
+    @contextmanager
+    def hurried(self, seconds: float) -> Iterator[None]:
+        """See Store."""
+        deadline = time.monotonic() + seconds
+        db = self.connection()
+        db.set_progress_handler(lambda: time.monotonic() > deadline, 20_000)
+        try:
+            yield
+        finally:
+            db.set_progress_handler(None, 0)
 
     def attempts(self, uid: str) -> Sequence[Task]:
         """See Store."""
@@ -812,7 +910,7 @@ def translated(path: str) -> Iterator[None]:
 def store_error(path: str, error: sqlite3.Error) -> StoreError:
     """What one of SQLite's errors means to a user.  Its codes come with Python 3.11 only, so the words decide."""
     words = str(error)
-    if "locked" in words or "busy" in words:
+    if "locked" in words or "busy" in words or words == "interrupted":
         return StoreBusy(f"{path} is held by another process")
     if any(sign in words for sign in ("readonly", "full", "unable to open", "disk I/O")):
         return StoreUnwritable(f"{path}: {words}; free some space, or see to its rights")
@@ -842,8 +940,10 @@ def derived(task: Task) -> dict[str, Any]:
 
 def column(name: str, value: Any) -> Any:
     """A field as SQLite keeps it.  Text with bytes that are not UTF-8 (a folder's name, say) is kept as those bytes."""
+    if not value:  # most are empty
+        return None if name in JSON_FIELDS else value
     if name in JSON_FIELDS:
-        return to_json(value) if value else None
+        return to_json(value)
     if isinstance(value, Status):
         return value.value
     if isinstance(value, str) and not encodable(value):
@@ -874,6 +974,8 @@ def argv_of(command: str, data: Mapping[str, Any]) -> tuple[str, ...]:
 
 def encodable(text: str) -> bool:
     """Whether text is free of the lone surrogates by which Python tells of undecodable bytes."""
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -1067,6 +1169,8 @@ def where(query: Query) -> tuple[str, list[Any]]:
         terms.append(("created >= ?", (query.since,)))
     if query.above is not None:
         terms.append(("number > ?", (query.above,)))
+    if query.below is not None:
+        terms.append(("number < ?", (query.below,)))
     if query.until is not None:
         terms.append(("created < ?", (query.until,)))
     if query.cwd is not None:

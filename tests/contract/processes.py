@@ -165,6 +165,36 @@ def add_and_delete(factory: Factory, uids: Sequence[str]) -> None:
             store.delete(uid)
 
 
+def count_up(factory: Factory, times: int) -> None:
+    """Raise the number in a queue's policy."""
+    store = factory()
+    for _ in range(times):
+        with store.together():
+            store.set_policy("q", {"number": store.policies().get("q", {"number": 0})["number"] + 1})
+
+
+def add_in_two_steps(factory: Factory, uids: Sequence[str]) -> None:
+    """Add tasks together, and pause in the middle until told to go on."""
+    store = factory()
+    middle = len(uids) // 2
+    with store.together():
+        for place, uid in enumerate(uids):
+            if place == middle:
+                say("in the middle")
+                pickle.load(sys.stdin.buffer)
+            store.add(Task(uid=uid, executor="shell", argv=("true",)))
+
+
+def add_pairs(factory: Factory, count: int) -> None:
+    """Add tasks, always two together, which change the policy of a queue, too."""
+    store = factory()
+    for number in range(1, count + 1):
+        with store.together():
+            for _ in range(2):
+                store.add(Task(uid=new_uid("queue"), executor="queue", argv=("true",), queue="q"))
+            store.set_policy("q", {"pairs": number})
+
+
 def hold(take: Callable[[str], object], location: str) -> None:
     """Keep a store's lock until killed."""
     kept = take(location)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,10 @@ from qrec.task import MOVES, UNFINISHED, Kept, Status, Task, new_uid
 from tests.contract.processes import (
     Elsewhere,
     add_and_delete,
+    add_in_two_steps,
+    add_pairs,
     add_some,
+    count_up,
     end_once,
     grab,
     hold,
@@ -74,6 +78,8 @@ NOTES = st.dictionaries(st.text(max_size=5), JSON, max_size=3)
 TIMES = ["2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:00.000001Z", "2026-06-01T12:00:00.000000Z"]
 FOLDERS = ["/", "/a", "/a/b", "/ab", "/a_b", "/axb", "/a%", "/a/b/c", "/A", "", "/gr\u00fc\u00df/x", "/gr\u00fc\u00df"]
 TAGS = ["a", "b", "A", "a b", "%", "\u00e9", "a,b"]
+QUEUES = ["q", "Q", "a b/..", "\udcff"]
+NAMES = ["1", "001", "True", "--x", 'it\'s "so"', "new\nline", "\u00e9", "\udcff", ""]
 
 TASKS = st.builds(
     lambda **fields: Task(uid=new_uid(fields["executor"]), argv=("x",), **fields),
@@ -91,6 +97,8 @@ TASKS = st.builds(
     facts=st.fixed_dictionaries(
         {}, optional={"commit": st.sampled_from(["abc1", "ab*", "[a"]), "dirty": st.just(True)}
     ),
+    queue=st.none() | st.sampled_from(QUEUES),
+    name=st.none() | st.sampled_from(NAMES),
 )
 QUERIES = st.builds(
     Query,
@@ -106,6 +114,9 @@ QUERIES = st.builds(
     longer=st.none() | st.sampled_from([0.0, 0.5, 60.0, 1e9]),
     memory_over=st.none() | st.sampled_from([0, 5, 10**9]),
     code=st.none() | st.sampled_from([0, 1, 137]),
+    queue=st.none() | st.sampled_from([*QUEUES, "", "nobody"]),
+    name=st.none() | st.sampled_from([*NAMES, "nobody"]),
+    above=st.none() | st.integers(0, 200),
 )
 
 #: The task of a store whose lock is held.
@@ -138,8 +149,17 @@ def notes_told(store: Store, uid: str) -> int:
     return sum(event.uid == uid and event.kind not in {"added", "status", "removed"} for event in store.events())
 
 
+def enter(store: Store) -> None:
+    """Do nothing together."""
+    with store.together():
+        pass
+
+
 class StoreContract:
     """Give `kind`; everything else follows."""
+
+    #: Whether an error or a crash in `together` takes back all that was changed there; set it to False if it does not.
+    takes_back: ClassVar[bool] = True
 
     @pytest.fixture
     def kind(self) -> Callable[[str], Store]:
@@ -360,6 +380,310 @@ class StoreContract:
         changes = {"message": "a note made meanwhile", "tags": ("t",), "wish": "cancel", "priority": 4}
         expected = task.copy(status=Status.CANCELLED, returncode=130, signal=2, ended=TIMES[2], **changes)
         assert ended == store.get(task.uid) == other.get(task.uid) == expected
+
+    def test_swap_of_a_task_that_was_just_read(self, store, other):
+        task = store.add(make(status=Status.QUEUED, data={"own": 1}))
+        running = store.swap(task.uid, (Status.QUEUED, 1), Status.RUNNING, known=task, pid=5)
+        assert running == task.copy(status=Status.RUNNING, pid=5) == other.get(task.uid)
+        kept, ending = Kept(stdout=b"out"), {"ended": TIMES[2], "returncode": 0, "data": {"own": 2}}
+        ended = store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=kept, known=running, **ending)
+        assert ended == running.copy(status=Status.COMPLETE, **ending) == other.get(task.uid)
+        assert other.kept(task.uid, 1) == kept
+        assert [event.kind for event in other.events()] == ["added", "status", "status"]
+
+    def test_swap_of_a_task_that_was_read_too_early(self, store, other):
+        task = store.add(make(status=Status.QUEUED))
+        noted = other.change(task.uid, message="a note made meanwhile", tags=("t",))
+        running = store.swap(task.uid, (Status.QUEUED, 1), Status.RUNNING, known=task, pid=5)
+        assert (running.status, running.pid) == (Status.RUNNING, 5)
+        assert other.get(task.uid) == noted.copy(status=Status.RUNNING, pid=5)
+        before = snapshot(other)
+        with pytest.raises(StaleTask, match=task.uid):
+            store.swap(task.uid, (Status.QUEUED, 1), Status.CANCELLED, kept=Kept(stdout=b"lost"), known=task)
+        assert snapshot(other) == before
+        assert len(other.events()) == 3
+        other.delete(task.uid)
+        with pytest.raises(NoSuchTask):
+            store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=Kept(stdout=b"lost"), known=running)
+        assert snapshot(other) == []
+
+    def test_search_knows_what_a_swap_of_a_known_task_changed(self, store, other):
+        task = store.add(make())
+        lost = store.swap(task.uid, (Status.RUNNING, 1), Status.LOST)
+        list(store.candidates(["needle"], Query()))  # an index may have been filled by this
+        store.swap(task.uid, (Status.LOST, 1), Status.FAILED, kept=Kept(stdout=b"a needle\n"), known=lost)
+        assert [found.uid for found in other.candidates(["needle"], Query())] == [task.uid]
+        assert list(other.check()) == []
+
+    # Several changes together
+
+    def test_what_is_done_together_is_seen_inside_and_afterwards(self, store, other):
+        with store.together():
+            task = store.add(make(status=Status.QUEUED, queue="q", name="job"))
+            running = store.swap(task.uid, (Status.QUEUED, 1), Status.RUNNING)
+            store.set_policy("q", {"workers": 2})
+            assert store.find() == [store.get(task.uid)] == [running]
+            assert (store.policies(), store.job_names(Query())) == ({"q": {"workers": 2}}, {"job": task.uid})
+            assert store.last_event() == store.events()[-1].sequence
+        assert other.find() == [running]
+        assert other.policies() == {"q": {"workers": 2}}
+        assert [event.kind for event in other.events()] == ["added", "status", "queue"]
+
+    def test_nothing_together_makes_no_event(self, store, other):
+        store.add(make())
+        before = other.last_event()
+        enter(store)
+        assert other.last_event() == before
+
+    def test_together_within_together_is_a_part_of_it(self, store, other):
+        other.patience = 0.05
+        with store.together():
+            with store.together():
+                first = store.add(make())
+            for write in (lambda: other.add(make()), lambda: enter(other)):
+                with pytest.raises(StoreBusy):
+                    write()
+            second = store.add(make())
+        assert other.find() == [first, second]
+        assert other.add(make()).number == 3
+
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, NoSuchTask])
+    @pytest.mark.parametrize("inner", [False, True], ids=["outer", "inner"])
+    def test_an_error_in_the_middle(self, store, other, error, inner):
+        task = store.add(make(message="before"))
+        store.set_policy("q", {"number": 1})
+        before, events = snapshot(store), list(store.events())
+
+        def write() -> None:
+            with store.together():
+                store.change(task.uid, message="after")
+                store.set_policy("q", {"number": 2})
+                with store.together() if inner else contextlib.nullcontext():
+                    store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=Kept(stdout=b"out"))
+                    store.add(make(uid=HELD))
+                    raise error("in the middle")
+
+        with pytest.raises(error):
+            write()
+        if self.takes_back:
+            assert (snapshot(other), list(other.events())) == (before, events)
+            assert (other.policies(), other.last_event()) == ({"q": {"number": 1}}, events[-1].sequence)
+        else:
+            assert [other.get(task.uid).message, other.get(task.uid).status] == ["after", Status.COMPLETE]
+            assert (other.policies(), other.kept(task.uid, 1)) == ({"q": {"number": 2}}, Kept(stdout=b"out"))
+            assert [event.kind for event in other.events()[-4:]] == ["note", "queue", "status", "added"]
+        other.patience = 0.05
+        assert other.add(make()).number == other.highest_number(), "the lock is free again"
+
+    def test_an_error_that_is_caught_inside_leaves_the_rest(self, store, other):
+        task = store.add(make(status=Status.FAILED))
+        with store.together():
+            store.change(task.uid, message="before")
+            for error, write in {
+                StaleTask: lambda: store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=Kept(stdout=b"x")),
+                IllegalMove: lambda: store.swap(task.uid, (Status.FAILED, 1), Status.RUNNING),
+                DuplicateTask: lambda: store.add(task),
+                NoSuchTask: lambda: store.change("shell-nobody", message="m"),
+            }.items():
+                with pytest.raises(error):
+                    write()
+            stale = task.copy(status=Status.RUNNING)
+            with pytest.raises(StaleTask):
+                store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, known=stale)
+            second = store.add(make())
+        assert other.find() == [task.copy(message="before"), second]
+        assert other.kept(task.uid, 1) is None
+        assert [event.kind for event in other.events()] == ["added", "note", "added"]
+
+    def test_eight_processes_count_together(self, store, factory):
+        together(8, count_up, factory, 10)
+        assert store.policies() == {"q": {"number": 80}}
+        assert len(store.events()) == 80
+
+    def test_others_write_before_or_after(self, store, factory):
+        uids = [new_uid("shell") for _ in range(4)]
+        store.add(make())
+        with Elsewhere(add_in_two_steps, factory, uids) as first, Elsewhere(add_some, factory, 1) as second:
+            first.go()
+            first.hears("in the middle")
+            store.patience = 0.05
+            for write in (lambda: store.add(make()), lambda: enter(store), lambda: store.set_policy("q", {})):
+                with pytest.raises(StoreBusy):
+                    write()
+            second.go()
+            assert [task.uid for task in store.find()][1:] == ([] if self.takes_back else uids[:2])
+            first.go()
+            first.result()
+            assert [number for number, _ in second.result()] == [6]
+        assert [task.uid for task in store.find()][1:5] == uids
+
+    def test_another_thread_is_another_writer(self, store):
+        errors = []
+
+        def write() -> None:
+            for call in (lambda: store.add(make()), lambda: enter(store)):
+                try:
+                    call()
+                except StoreBusy as error:
+                    errors.append(error)
+            store.close()
+
+        store.patience = 0.05
+        with store.together():
+            store.add(make())
+            thread = threading.Thread(target=write)
+            thread.start()
+            thread.join()
+            store.add(make())
+        assert len(errors) == 2
+        assert [task.number for task in store.find()] == [1, 2]
+
+    def test_a_reader_sees_all_that_was_done_together_or_nothing(self, store, factory):
+        seen = [0]
+        with Elsewhere(add_pairs, factory, 40) as writer:
+            writer.go()
+            while writer.is_busy():
+                seen.append(store.count(Query(queue="q")))
+            writer.result()
+        assert seen == sorted(seen)
+        assert not self.takes_back or {count % 2 for count in seen} == {0}
+        assert store.count(Query(queue="q")) == 80
+
+    def test_a_crash_in_the_middle(self, store, factory):
+        uids = [new_uid("shell") for _ in range(6)]
+        store.add(make())
+        with Elsewhere(add_in_two_steps, factory, uids) as writer:
+            writer.go()
+            writer.hears("in the middle")
+            writer.kill()
+        whole = [] if self.takes_back else uids[:3]
+        assert [task.uid for task in store.find()][1:] == whole
+        assert [event.uid for event in store.events()][1:] == whole
+        assert store.last_event() == 1 + len(whole)
+        assert list(store.check()) == []
+        store.patience = 0.05
+        assert store.add_all([Bundle(task=make(uid=uid)) for uid in uids]) == 6 - len(whole)
+
+    @pytest.mark.parametrize("moment", [1, 9, 25])
+    def test_a_crash_at_any_moment(self, store, factory, moment):
+        with Elsewhere(add_pairs, factory, 500) as writer:
+            writer.go()
+            wait_until(lambda: store.policies().get("q", {}).get("pairs", 0) >= moment)
+            writer.kill()
+        pairs, tasks = store.policies()["q"]["pairs"], store.find()
+        told = [event.uid for event in store.events() if event.kind == "added"]
+        assert told == [task.uid for task in tasks][-len(told) :]
+        assert len(tasks) in ([2 * pairs] if self.takes_back else [2 * pairs, 2 * pairs + 1, 2 * pairs + 2])
+        store.patience = 5
+        assert store.add(make()).number == store.highest_number() > len(tasks)
+
+    # Queues
+
+    def test_a_policy_is_remembered_replaced_and_forgotten(self, store, other):
+        assert store.policies() == {}
+        store.set_policy("q", {"workers": 2, "gpus": ("0", "1"), "env": {"A B": "$(x) 'y'"}, "paused": True})
+        assert other.policies() == {"q": {"workers": 2, "gpus": ["0", "1"], "env": {"A B": "$(x) 'y'"}, "paused": True}}
+        other.set_policy("r", {})
+        other.set_policy("q", {"workers": 3})
+        assert store.policies() == {"q": {"workers": 3}, "r": {}}
+        store.set_policy("q", None)
+        store.set_policy("nobody", None)
+        assert store.policies() == other.policies() == {"r": {}}
+        store.close()
+        assert store.policies() == {"r": {}}
+        told = [(event.uid, event.number, event.kind) for event in other.events()]
+        assert told == [(name, 0, "queue") for name in ["q", "r", "q", "q", "nobody"]]
+
+    @given(st.lists(st.tuples(st.sampled_from(QUEUES) | WORDS.filter(bool), st.none() | NOTES), max_size=6))
+    @examples(max_examples=40)
+    def test_policies_are_kept_exactly(self, store, changes):
+        for name in store.policies():
+            store.set_policy(name, None)
+        expected = {}
+        for name, policy in changes:
+            store.set_policy(name, policy)
+            assert (store.events()[-1].uid, store.events()[-1].sequence) == (name, store.last_event())
+            expected[name] = policy
+        assert store.policies() == {name: policy for name, policy in expected.items() if policy is not None}
+
+    def test_tasks_are_found_by_their_place_in_a_queue(self, store, other):
+        jobs = [store.add(make(queue=queue, name=name)) for queue in ("q", "r") for name in ("a", None, "b")]
+        plain = store.add(make())
+        assert other.find(Query(queue="q")) == jobs[:3]
+        assert other.find(Query(queue="q", above=1)) == jobs[1:3]
+        assert other.find(Query(queue="r", name="b")) == [jobs[5]]
+        assert other.find(Query(above=5)) == [jobs[5], plain]
+        assert other.find(Query(queue="")) == other.find(Query(name="")) == other.find(Query(above=7)) == []
+        assert other.count(Query(queue="r", above=4, statuses=frozenset({Status.RUNNING}))) == 2
+
+    def test_the_names_of_jobs(self, store, other):
+        jobs = {name: store.add(make(queue="q", name=name)).uid for name in NAMES}
+        store.add(make(queue="q"))
+        in_r = store.add(make(queue="r", name="1"))
+        assert other.job_names(Query(queue="q")) == jobs
+        assert other.job_names(Query(queue="r")) == {"1": in_r.uid}
+        assert other.job_names(Query(queue="q", above=len(NAMES) - 1)) == {NAMES[-1]: jobs[NAMES[-1]]}
+        again = store.add(make(queue="q", name="True"))
+        assert other.job_names(Query(queue="q")) == {**jobs, "True": again.uid}, "of two it is the newer"
+        assert other.job_names(Query(queue="nobody")) == {}
+
+    def test_how_many_tasks_stand(self, store, other):
+        statuses = list(itertools.islice(itertools.cycle(Status), 1100))
+        tasks = [make(status=status) for status in statuses]
+        store.add_all([Bundle(task=task) for task in tasks])
+        expected = {task.uid: task.status for task in tasks}
+        store.delete(tasks[7].uid)
+        del expected[tasks[7].uid]
+        wanted = ["nobody", "\udcff", *(task.uid for task in tasks), tasks[0].uid]
+        assert other.statuses(uid for uid in wanted) == expected
+        assert other.statuses([tasks[3].uid]) == {tasks[3].uid: tasks[3].status}
+        assert other.statuses([]) == {}
+
+    # Learning that something has changed
+
+    def test_every_change_is_felt(self, store, other):
+        writes = (
+            lambda: store.add(make(uid=HELD)),
+            lambda: store.change(HELD, message="m"),
+            lambda: store.swap(HELD, (Status.RUNNING, 1), Status.FAILED, kept=Kept(stdout=b"out")),
+            lambda: store.strip(HELD, (Status.FAILED, 1), {1: 3}),
+            lambda: store.archive(HELD, (Status.FAILED, 1), Status.RUNNING),
+            lambda: store.delete(HELD),
+            lambda: store.add_all([Bundle(task=make())]),
+            lambda: store.set_policy("q", {}),
+            lambda: store.set_policy("q", None),
+        )
+        pulse, last = other.pulse(), other.last_event()
+        assert last == 0
+        for number, write in enumerate(writes):
+            write()
+            assert other.pulse() != pulse, number
+            assert other.last_event() == store.last_event() == last + 1 == other.events()[-1].sequence, number
+            pulse, last = other.pulse(), other.last_event()
+            other.find()
+            assert other.pulse() == pulse, "looking changes nothing"
+        with store.together():
+            store.add(make())
+            store.add(make())
+        assert other.pulse() != pulse
+        pulse = other.pulse()
+        other.close()
+        store.set_policy("q", {})
+        assert other.pulse() != pulse, "nor is it missed while nobody has the store open"
+
+    def test_no_change_is_missed(self, store, factory):
+        """A change that was seen, and one that was not, lie between two different pulses."""
+        task = store.add(make(message="0"))
+        looks = 0
+        with Elsewhere(note_often, factory, task.uid, 300) as writer:
+            writer.go()
+            while writer.is_busy():
+                pulse, before = store.pulse(), store.get(task.uid).message
+                after, later = store.get(task.uid).message, store.pulse()
+                assert before == after or pulse != later
+                looks += 1
+            writer.result()
+        assert looks > 10
 
     # Notes
 
@@ -623,6 +947,8 @@ class StoreContract:
         assert list(store.events()) == []
         assert list(store.starting_with("s")) == []
         assert list(store.candidates(["word"], Query())) == []
+        assert (store.policies(), store.last_event(), store.pulse()) == ({}, 0, store.pulse())
+        assert store.statuses(["shell-1"]) == store.job_names(Query(queue="q")) == store.standing(Query()) == {}
         assert store.kept("shell-1", 1) is None
         for call in self.READS.values():
             with pytest.raises(NoSuchTask):
@@ -684,6 +1010,7 @@ class StoreContract:
         for query in [Query(), *queries]:
             expected = [task for task in added if query.matches(task)]
             assert store.find(query) == expected
+            assert list(store.standing(query).items()) == [(task.uid, task.status) for task in expected]
             assert list(store.newest_first(query)) == expected[::-1]
             assert list(store.oldest_first(query)) == expected
             assert store.count(query) == len(expected)
@@ -839,9 +1166,12 @@ class StoreContract:
             holder.hears("held")
             yield holder
 
-    @pytest.mark.parametrize("call", ["add", "swap", "archive", "change", "delete"])
+    @pytest.mark.parametrize("call", ["add", "swap", "archive", "change", "delete", "set_policy", "together"])
     def test_patience_has_an_end(self, store, lock_holder, call):
-        writes = {**self.WRITES, "add": lambda store, _: store.add(make())}
+        writes = {
+            **self.WRITES, "add": lambda store, _: store.add(make()),
+            "set_policy": lambda store, _: store.set_policy("q", {}), "together": lambda store, _: enter(store),
+        }  # fmt: skip
         store.patience = 0.05
         with pytest.raises(StoreBusy) as caught:
             writes[call](store, HELD)
@@ -858,6 +1188,9 @@ class StoreContract:
         assert other.latest() == other.numbered(1) == task
         assert other.count(Query()) == len(other.events()) == 1
         assert list(other.starting_with("shell")) == [HELD]
+        assert (other.policies(), other.last_event(), other.pulse()) == ({}, 1, other.pulse())
+        assert other.statuses([HELD]) == other.standing(Query()) == {HELD: Status.FAILED}
+        assert other.job_names(Query()) == {}
 
     def test_a_writer_waits_its_turn(self, store, factory, lock_holder):
         with Elsewhere(note_often, factory, HELD, 3) as writer:
@@ -882,6 +1215,7 @@ class StoreContract:
     def test_files_are_for_their_owner_alone(self, store, home):
         task = store.add(make())
         store.change(task.uid, message="m")
+        store.set_policy("q", {"env": {"KEY": "secret"}})
         if not home.exists():
             pytest.skip("this store keeps no files")
         modes = {path: path.stat().st_mode & 0o777 for path in [home, *home.rglob("*")]}
