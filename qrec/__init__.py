@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qrec.api import Qrec
+    from qrec.queue import Job, Queue
     from qrec.stores.base import Query
     from qrec.task import Status, Task
 
-__all__ = ["Qrec", "Query", "Status", "Task", "__version__", "run"]
+__all__ = ["Job", "Qrec", "Query", "Queue", "Status", "Task", "__version__", "run"]
 
 
 def run(command: str | Sequence[str], *, message: str = "", **options: Any) -> Task:
@@ -30,6 +31,10 @@ def run(command: str | Sequence[str], *, message: str = "", **options: Any) -> T
 
 def __getattr__(name: str) -> Any:
     """The public classes, loaded when they are asked for: `qrec run` must start fast."""
+    if name in ("Job", "Queue"):
+        from qrec import queue
+
+        return getattr(queue, name)
     if name in __all__:
         from qrec import api
 

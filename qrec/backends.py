@@ -45,7 +45,9 @@ class Options(Record):
     keep: bool = False  #: stay when all have ended, and take what arrives
     show: bool = False  #: print what the jobs print
     on_fail: str = ""  #: `keep`: sessions of tmux in which a job has failed stay
-    told: Callable[[Task], None] = nobody  #: called with each job that has begun, has ended, or was skipped
+    #: called with each job that has begun, has ended, or was skipped
+    told: Callable[[Task], None] = staticmethod(nobody)
+    on_interrupt: Callable[[], None] = staticmethod(lambda: None)  #: called at the first Ctrl-C
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -68,7 +70,8 @@ def run(queue: Jobs, backend: str | None = None, **options: Any) -> Outcome:
 
     Without a backend, the one of the queue's policy.  NoSuchQueue; WrongUsage for an unknown backend.
     """
-    name = backend or queue.policy.get("backend") or "local"
+    policy = queue.policy
+    name = backend or policy.get("backend") or "local"
     if name not in BACKENDS:
         raise WrongUsage(f"there is no backend {name!r}; there are: {', '.join(BACKENDS)}")
     return BACKENDS[name](queue, Options(**options))
@@ -81,6 +84,7 @@ def local(queue: Jobs, options: Options) -> Outcome:
             queue.door, queue.name, chosen=options.chosen, fail_fast=options.fail_fast, keep=options.keep,
             show=options.show, told=options.told,
         )  # fmt: skip
+        worker.on_interrupt = options.on_interrupt
         worker.run()
         if worker.stopping or worker.leaving or not has_more(queue, worker):
             return Outcome(interrupted=worker.interrupted, left=worker.leaving, never=worker.never)
@@ -88,7 +92,7 @@ def local(queue: Jobs, options: Options) -> Outcome:
 
 def has_more(queue: Jobs, worker: Worker) -> bool:
     """Whether a job has come that the worker did not see: whoever submitted it may still have seen the worker."""
-    return queue.exists and queue.store.count(queue.query({Status.QUEUED})) > len(worker.never)
+    return queue.exists and queue.store.count(queue.query({Status.QUEUED})) > len(worker.board or ())
 
 
 def serial(queue: Jobs, options: Options) -> Outcome:
@@ -120,6 +124,7 @@ def slurm(queue: Jobs, options: Options) -> Outcome:
         queue.door, queue.name, chosen=options.chosen, fail_fast=options.fail_fast, keep=options.keep,
         told=options.told,
     )  # fmt: skip
+    worker.on_interrupt = options.on_interrupt
     worker.run()
     return Outcome(interrupted=worker.interrupted, left=worker.leaving, never=worker.never)
 
@@ -185,6 +190,7 @@ def run_words(queue: Jobs, backend: str | None, options: Options) -> list[str]:
     for name, value in options.chosen.items():
         words += [f"--{name}", ",".join(map(str, value)) if name == "gpus" else str(value)]
     words += ["--fail-fast"] * options.fail_fast + ["--keep"] * options.keep
+    words += ["--on-fail", options.on_fail] if options.on_fail else []
     return [*words, "--", queue.name]
 
 
@@ -249,12 +255,15 @@ def alone(home: str) -> Iterator[None]:
 
 def clean_up(queue: Jobs) -> list[str]:
     """End what is left of a queue, if all its jobs have ended and nobody works; return what that was, in words."""
+    from qrec import sessions
+
     path = log_of(queue)
     with alone(queue.door.home):
         if workers(queue.door.home, queue.name) or queue.store.count(queue.query(UNFINISHED)):
             return []
+        ended = [f"session {name}" for name in sessions.end(queue)]
         try:
             os.unlink(path)
         except OSError:
-            return []
-    return [f"the log {path}"]
+            return ended
+    return [*ended, f"the log {path}"]

@@ -10,7 +10,7 @@ import os
 import time
 
 from qrec.errors import DuplicateJob, NoSuchJob, NoSuchQueue, NoSuchTask, Refused, StoreError, WrongUsage
-from qrec.executors.queue import Job, QueueExecutor, bash, leave_words, retried
+from qrec.executors.queue import Job, QueueExecutor, bash, leave_words, retried, with_words
 from qrec.executors.shell import SHELL_CHARACTERS
 from qrec.graph import cycle, ordered
 from qrec.spool import forget_words
@@ -76,6 +76,7 @@ class Jobs:
         self.door = door
         self.store = door.store
         self.name = name
+        self._names: tuple[int, dict[str, str]] | None = None  # of the jobs, as of an event
 
     # The queue
 
@@ -92,22 +93,27 @@ class Jobs:
             raise NoSuchQueue(self.name, list(policies))
         return policies[self.name]
 
-    def create(self, *, clear: bool = False, **policy: Any) -> None:
-        """Make the queue; with `clear` anew, without the jobs it has: those that wait are cancelled."""
+    def create(self, *, clear: bool = False, spare: bool = False, **policy: Any) -> None:
+        """Make the queue; with `clear` anew, without the jobs it has: those that wait are cancelled.
+
+        Those that run are a reason to refuse; with `spare` they go on, though not as jobs of the new queue.
+        """
         with self.store.together():
             if self.exists and not clear:
                 raise Refused(f"there is a queue {self.name!r} already; --clear makes it anew")
             if self.exists:
-                self.empty()
+                self.empty(spare)
             since = self.store.highest_number()
             self.store.set_policy(self.name, {**checked(policy), "since": since, "created": timestamp()})
 
-    def empty(self) -> None:
-        """Cancel what waits; refuse if anything runs."""
-        if running := [job for job in self.unfinished() if job.status is not Status.QUEUED]:
+    def empty(self, spare: bool = False) -> None:
+        """Cancel what waits; refuse if anything runs, unless that is to be spared."""
+        running = [job for job in self.unfinished() if job.status is not Status.QUEUED]
+        if running and not spare:
             raise Refused(f"{label(running[0])} is {running[0].status}; `qrec queue cancel {self.name}` ends it first")
         for job in self.unfinished():
-            self.executor.cancel(job)
+            if job.status is Status.QUEUED:
+                self.executor.cancel(job)
 
     def set(self, **policy: Any) -> dict[str, Any]:
         """Change a part of the policy, also while the queue runs; None takes a part away."""
@@ -147,8 +153,8 @@ class Jobs:
 
     def counts(self) -> dict[str, int]:
         """How many jobs have which status; nothing of those that none has."""
-        counts = {status.value: self.store.count(self.query({status})) for status in Status}
-        return {status: count for status, count in counts.items() if count}
+        every = list(self.store.standing(self.query()).values())
+        return {status.value: count for status in Status if (count := every.count(status))}
 
     def refresh(self) -> None:
         """Learn how the jobs stand whose worker has gone."""
@@ -183,10 +189,13 @@ class Jobs:
                 self.create()
             intake = Intake(self, jobs)
             try:
-                return intake.add()
+                tasks = intake.add()
             except BaseException:
                 intake.forget_words(intake.uids)
                 raise
+            if intake.read_names and [task.uid for task in tasks] == intake.uids:
+                self._names = self.store.last_event(), intake.names
+            return tasks
 
     # Changing
 
@@ -216,21 +225,54 @@ class Jobs:
             again += [job for job in every if job.uid in named and job.status is Status.COMPLETE]
             return [retried(self.door.recorder, job, retried=0) for job in again]
 
-    def edit(self, job: Task, **fields: Any) -> Task:
-        """Change a job that waits: `command`, `name`, `pwd`, `priority`, `message`, `tags`, or parts of its `Job`."""
+    def edit(self, job: Task, *, depends: Mapping[str, Any] | None = None, **fields: Any) -> Task:
+        """Change a job that waits: `command`, `name`, `pwd`, `priority`, `message`, `tags`, or parts of its `Job`.
+
+        `depends` holds the dependencies that it shall have instead, by their names in a Submission.
+        """
         own = {name: fields.pop(name) for name in list(fields) if name in EDITABLE}
         with self.store.together():
             job = self.store.get(job.uid)
             if job.status is not Status.QUEUED:
                 raise Refused(f"{label(job)} is {job.status}; only a job that waits can be edited")
+            intake = Intake(self, [Submission(command="", **(depends or {}))])
+            if depends is not None:
+                own["after"], links = self.other_links(job, intake)
+                fields |= links
             asked = {**job.data.get("job", {}), **fields}
             data = {**job.data, "job": {name: value for name, value in asked.items() if value is not None}}
-            if (command := own.pop("command", None)) is not None:
-                own["argv"], data["inner"], data["shell"] = self.words(command)
-                data = {name: value for name, value in data.items() if value is not None}
+            if "command" in own or "env" in fields:
+                own["argv"], data = self.other_words(job, data, own.pop("command", None), intake)
             if (name := own.get("name")) is not None and name != job.name and name in self.names():
                 raise DuplicateJob(self.name, name)
+            intake.check_fits(intake.jobs[0].copy(name=label(job)), Job(**data["job"]))
             return self.store.swap(job.uid, (job.status, job.attempt), job.status, data=data, **own)
+
+    def other_links(self, job: Task, intake: Intake) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """The dependencies that an intake's job names, for a job that is here already.  Refused for a cycle."""
+        asked = intake.jobs[0]
+        ok, either, failed = (intake.parents(filter(None, words))
+                              for words in (asked.depends, asked.depends_any, asked.depends_failed))  # fmt: skip
+        after = tuple(dict.fromkeys((*ok, *either, *failed)))
+        intake.check_cycles([other.copy(after=after) if other.uid == job.uid else other for other in self.unfinished()])
+        return after, {"any": either or None, "failed": failed or None}
+
+    def other_words(
+        self, job: Task, data: dict[str, Any], command: str | tuple[str, ...] | None, intake: Intake
+    ) -> tuple[tuple[str, ...], dict[str, Any]]:
+        """A job's words and notes with another command or other variables, secrets left out."""
+        argv, env = with_words(self.door.home, job, Job.of(job))[0].argv, data["job"].get("env", {})
+        if job.data.get("redacted"):
+            env = {**with_words(self.door.home, job, Job.of(job))[1].env, **self.changed(env, Job.of(job).env)}
+        if command is not None:
+            argv, data["inner"], data["shell"] = self.words(command)
+        shown, shown_env, count = intake.without_secrets(job.uid, argv, env)
+        data["job"]["env"], data["redacted"] = shown_env, count or None
+        return shown, {name: value for name, value in data.items() if value is not None}
+
+    def changed(self, now: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
+        """The variables that differ."""
+        return {name: value for name, value in now.items() if before.get(name) != value}
 
     def words(self, command: str | tuple[str, ...]) -> tuple[tuple[str, ...], str, str | None]:
         """A command's words, the executor it matches, and the shell it needs, if any."""
@@ -244,8 +286,13 @@ class Jobs:
         return argv, inner, shell
 
     def names(self) -> dict[str, str]:
-        """The uid of every job that has a name."""
-        return self.store.job_names(self.query())
+        """The uid of every job that has a name.
+
+        They are read again only after a change that is not ours: of many submits, each needs them.
+        """
+        last, known = self.store.last_event(), self._names
+        self._names = None  # whoever adds to them gives them back
+        return known[1] if known is not None and known[0] == last else self.store.job_names(self.query())
 
 
 class Intake:
@@ -257,12 +304,26 @@ class Intake:
         self.jobs = jobs
         self.policy = queue.policy
         self.uids = [new_uid("queue") for _ in jobs]
+        self.read_names = any(self.needs_names(job) for job in jobs)
         self.names = self.store_names()
         self.resolved: dict[str, list[str]] = {}
+        brought = {name: os.environ[name] for name in BROUGHT if name in os.environ}
+        self.env = {**brought, **self.policy.get("env", {})}
+        self.alike = self.what_is_alike()
+
+    def what_is_alike(self) -> dict[str, Any]:
+        """What the records of all the jobs have in common."""
+        from qrec.api import here, user
+
+        folder = self.policy.get("cwd")
+        return {
+            "pwd": os.path.realpath(folder) if folder else here(), "user": user(), "host": os.uname().nodename,
+            "created": timestamp(), "queue": self.queue.name,
+        }  # fmt: skip
 
     def store_names(self) -> dict[str, str]:
         """The uid of every name, those of the new jobs included.  DuplicateJob."""
-        names = self.queue.names() if any(self.needs_names(job) for job in self.jobs) else {}
+        names = self.queue.names() if self.read_names else {}
         for job, uid in zip(self.jobs, self.uids, strict=True):
             if job.name is None:
                 continue
@@ -305,30 +366,26 @@ class Intake:
 
     def task(self, job: Submission, uid: str, turn: int) -> Task:
         """The record of a job that waits."""
-        from qrec.api import here, unique, user
+        from qrec.api import unique
 
         argv, inner, shell = self.queue.words(job.command)
-        env = {
-            **{name: os.environ[name] for name in BROUGHT if name in os.environ},
-            **self.policy.get("env", {}), **job.env,
-        }  # fmt: skip
+        env = {**self.env, **job.env}
         ok, either, failed = (self.parents(words) for words in (job.depends, job.depends_any, job.depends_failed))
         data: dict[str, Any] = {"inner": inner, **({"shell": shell} if shell else {})}
         shown, shown_env, count = self.without_secrets(uid, argv, env)
         if count:
             data["redacted"] = count
         asked = Job(
-            any=either, failed=failed, env=shown_env, preamble=(*self.policy.get("preamble", ()), *job.preamble),
+            any=tuple(either), failed=tuple(failed), env=shown_env,
+            preamble=(*self.policy.get("preamble", ()), *job.preamble),
             **{name: getattr(job, name) for name in ALIKE},
         )  # fmt: skip
         self.check_fits(job, asked)
-        folder = job.cwd or self.policy.get("cwd")
+        alike = {**self.alike, "pwd": os.path.realpath(job.cwd)} if job.cwd else self.alike
         return Task(
             uid=uid, executor="queue", argv=shown, turn=turn, message=job.message, tags=unique(job.tags),
-            pwd=os.path.realpath(folder) if folder else here(), user=user(), host=os.uname().nodename,
-            status=Status.QUEUED, created=timestamp(), queue=self.queue.name, name=job.name,
-            after=tuple(dict.fromkeys((*ok, *either, *failed))), priority=job.priority,
-            data={**data, "job": asked.asked()},
+            status=Status.QUEUED, name=job.name, after=tuple(dict.fromkeys((*ok, *either, *failed))),
+            priority=job.priority, data={**data, "job": asked.asked()}, **alike,
         )  # fmt: skip
 
     def without_secrets(
@@ -378,10 +435,10 @@ class Intake:
 
     def check_fits(self, job: Submission, asked: Job) -> None:
         """Refuse what no worker of the queue can ever run, as far as its policy tells."""
-        from qrec.worker import limits_of
-
         if not (asked.cpus or asked.mem or asked.gpus) or asked.slurm or self.policy.get("backend") == "slurm":
             return
+        from qrec.worker import limits_of
+
         limits = limits_of(self.policy)
         if not limits.gpus:
             asked = asked.copy(gpus=0)  # `queue run --gpus` may still name some

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from qrec.process import spawn
+from qrec.process import spawn, start_ticks
 from qrec.task import Task
 
 #: Nothing of the folder that we happen to be in shall take the place of a module.
@@ -28,16 +28,17 @@ def launch(home: str, store: str, task: Task) -> int:
 def main() -> None:
     """Launch the task that is named, unless somebody has begun it."""
     from qrec.api import Qrec
-    from qrec.executors.queue import Job, QueueExecutor, with_words
+    from qrec.executors.queue import Job, QueueExecutor, make_started, with_words
     from qrec.output import attempt_folder
     from qrec.recorder import Terms
 
     home, store, uid = sys.argv[1:4]
     door = Qrec(home, store)
     task = door.store.get(uid)
-    try:
-        path = os.path.join(attempt_folder(home, uid, task.attempt), "started")
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    try:  # our pid, by which others see that it goes on until we have told the store of ourselves
+        line = f"{os.getpid()} {start_ticks(os.getpid()) or 0}\n".encode()
+        if not make_started(attempt_folder(home, uid, task.attempt), line):
+            return
     except OSError:
         return
     executor = door.executor("queue")

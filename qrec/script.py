@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+from itertools import takewhile
 
 from qrec.errors import WrongUsage
 from qrec.executors.queue import Job
@@ -223,6 +224,8 @@ class Plan(Record):
     policy: Mapping[str, Any]
     outside: Mapping[str, Task]  #: by uid, what jobs depend on that are no jobs here
     common: str  #: the folder in which most jobs run
+    preamble: Sequence[str]  #: what goes before every job
+    environment: Mapping[str, str]  #: the variables that all jobs have alike
 
     @property
     def gpus(self) -> Sequence[str]:
@@ -293,7 +296,22 @@ def planned(
         policy=policy,
         outside=outside,
         common=folders.most_common(1)[0][0] if folders else ".",
+        preamble=shared_preamble(jobs),
+        environment=shared_environment(jobs),
     )
+
+
+def shared_preamble(jobs: Sequence[Task]) -> list[str]:
+    """The commands with which all preambles begin: the queue's own have been put there."""
+    every = zip(*(Job.of(job).preamble for job in jobs), strict=False)
+    return [steps[0] for steps in takewhile(lambda steps: len(set(steps)) == 1, every)]
+
+
+def shared_environment(jobs: Sequence[Task]) -> dict[str, str]:
+    """The variables that have one value in all jobs."""
+    every = [Job.of(job).env for job in jobs]
+    first = every[0] if every else {}
+    return {name: value for name, value in first.items() if all(env.get(name) == value for env in every)}
 
 
 def in_order(jobs: Sequence[Task]) -> list[Task]:
@@ -340,8 +358,8 @@ def fillings(plan: Plan) -> dict[str, str]:
         "TITLE": quoted(plan.name),
         "DEFAULT": quoted(state_folder(plan)),
         "COMMON": quoted(plan.common),
-        "PREAMBLE": words(plan.policy.get("preamble") or ()),
-        "ENVIRONMENT": words(assignments(plan.policy.get("env") or {})),
+        "PREAMBLE": words(plan.preamble),
+        "ENVIRONMENT": words(assignments(plan.environment)),
         "OWN": "".join(own),
         "PERFORM": "with_gpus" if plan.shares_gpus else "perform",
         "OR": "" if in_slurm else ", or is left",
@@ -393,8 +411,8 @@ def settings(plan: Plan, task: Task) -> Iterator[str]:
         yield f"folder={quoted(folder)}"
     arrays = {
         "after": [f"{kind}:{plan.keys[uid]}" for uid, kind in inner_links(plan, task)],
-        "vars": assignments({**job.env, **own_gpus(plan, job)}),
-        "before": [*job.preamble, *([job.setup] if job.setup else [])],
+        "vars": assignments({**own_variables(plan, job), **own_gpus(plan, job)}),
+        "before": [*job.preamble[len(plan.preamble) :], *([job.setup] if job.setup else [])],
         "pauses": pauses(job),
         "options": sbatch_options(job) if plan.backend == "slurm" else [],
     }
@@ -414,6 +432,11 @@ def single(plan: Plan, task: Task, job: Job) -> dict[str, str]:
         "wanted": str(job.gpus) if job.gpus and plan.shares_gpus else "",
         "refused": f"failed 125 ({refused})" if refused else "",
     }
+
+
+def own_variables(plan: Plan, job: Job) -> dict[str, str]:
+    """The variables that not all jobs have alike."""
+    return {name: value for name, value in job.env.items() if name not in plan.environment}
 
 
 def own_gpus(plan: Plan, job: Job) -> dict[str, str]:

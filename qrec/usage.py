@@ -380,14 +380,17 @@ def newest_pid() -> int:
 
 
 class Tree:
-    """A child of ours and all its descendants, also those that have left its group or session or lost their parents.
+    """A child of ours, or of `parent`, and all its descendants.
+
+    Also those that have left its group or session or lost their parents.
 
     Every look reads the members parents first.  So a child that its parent has waited for meanwhile is either still
     to be seen, and not in what the parent was seen to have, or gone: nothing is ever counted twice.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, parent: int | None = None) -> None:
         self.pid = pid
+        self.parent = os.getpid() if parent is None else parent
         self.members: dict[int, Member] = {}  #: parents before their children
         self.strangers: set[str] = set()  #: the names in /proc that need not be looked at
         self.founders: set[int] = set()  #: members that are gone, whose groups or sessions may not be
@@ -409,12 +412,12 @@ class Tree:
         return True
 
     def begin(self) -> bool:
-        """Look at the first process; False if it is not there, or not the child that we know by this number."""
+        """Look at the first process; False if it is not there, or not the child that is known by this number."""
         try:
             fields = fields_of(contents(self.pid, "stat"))
         except OSError:
             return False
-        if int(fields[PARENT]) != os.getpid():
+        if int(fields[PARENT]) != self.parent:
             return False
         self.members[self.pid] = Member(self.pid, fields)
         # Numbers are given in turn: what has a smaller one is older, unless they have begun anew since.
@@ -559,11 +562,14 @@ class Meter:
         usage = meter.close(reap(pid))
     """
 
-    def __init__(self, pid: int, path: str, began: float | None = None) -> None:
-        """`path` is the file for the series; `began` when the process was started, by `time.monotonic`, if not now."""
+    def __init__(self, pid: int, path: str, began: float | None = None, parent: int | None = None) -> None:
+        """`path` is the file for the series; `began` when the process was started, by `time.monotonic`, if not now.
+
+        `parent` has started it, if we have not.
+        """
         self.began = time.monotonic() if began is None else began
         self.due = self.began + FIRST
-        self.tree = Tree(pid)
+        self.tree = Tree(pid, parent)
         self.series = Series(path)
         self.gpu: Gpu | None = None
         self.spent = 0.0  #: seconds of CPU, our own

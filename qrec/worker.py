@@ -133,7 +133,8 @@ class Room:
         self.cpus -= job.cpus or 0
         self.mem -= job.mem or 0
         chosen = tuple(dict.fromkeys(self.devices))[: job.gpus]
-        self.hold(chosen)
+        if chosen:  # only then it was looked which devices are busy
+            self.hold(chosen)
         if (job.cpus and self.cpus < 0) or (job.mem and self.mem < 0) or len(chosen) < job.gpus:
             return None
         self.slots -= 1
@@ -198,7 +199,8 @@ class Running:
         if self.meter is None:
             from qrec.usage import Meter
 
-            self.meter = Meter(self.pid, os.path.join(self.folder, "series"), self.began)
+            keeper = self.task.data["process"]["command"][0]
+            self.meter = Meter(self.pid, os.path.join(self.folder, "series"), self.began, keeper)
         self.next_look = now + min(LOOK, max(0.0, self.meter.tick()))
         if self.changes is None and now - self.began > PATCHED and "repository" in self.facts:
             from qrec.facts import Changes
@@ -294,9 +296,11 @@ class Worker:
         self.folders = Folders()
         self.pace = 1.0  #: seconds that jobs have taken lately
         self.called_back: list[Running] = []  #: claimed, and not begun after all
+        self.claiming: set[str] = set()  #: being claimed: a store that fails then may have written some of it
         self.reset()
         self.stopping = False  #: whether no more jobs are claimed
         self.interrupted = False  #: whether somebody has pressed Ctrl-C
+        self.on_interrupt: Callable[[], None] = lambda: None  #: called then
         self.leaving = False  #: whether we go at once, and leave our jobs to the next worker
         self.cancelling = False  #: whether what runs is to be ended
         self.facts: dict[tuple[Any, ...], tuple[float, dict[str, Any]]] = {}
@@ -337,6 +341,8 @@ class Worker:
         except StoreError as error:
             self.complain(error)
             return
+        self.called_back.clear()
+        self.claiming.clear()
         self.put_away(done)
         for task in (*done, *skipped):
             self.told(task)
@@ -357,7 +363,7 @@ class Worker:
     @property
     def places(self) -> int:
         """How many jobs may be claimed at a time: some ahead where they are short."""
-        return self.limits.slots + AHEAD * (self.pace < SHORT)
+        return self.limits.slots + AHEAD * (self.pace < SHORT and not self.fail_fast)
 
     @property
     def may_claim(self) -> bool:
@@ -372,8 +378,13 @@ class Worker:
             return False
         if self.stopping:
             return True
-        waiting = len(self.board) - len(self.never)
-        return not (self.keep or waiting or self.elsewhere)
+        return not (self.keep or self.elsewhere) and (not self.board or self.is_stuck())
+
+    def is_stuck(self) -> bool:
+        """Whether all that waits will never fit, or waits for what never will."""
+        assert self.board is not None
+        may_come = self.board.doomed or self.board.ready or self.passed or self.later
+        return bool(self.never) and not may_come and all(uid in self.board.jobs for uid in self.board.parents())
 
     def rest(self) -> None:
         """Wait until something happens, or until it is time to look again."""
@@ -416,6 +427,8 @@ class Worker:
             if isinstance(word, Began):
                 one.pid, one.slot = word.pid, word.slot + self.slot
                 one.begin()
+                if self.cancelling or one.task.wish == "cancel":  # somebody wished so before it had begun
+                    self.cancel(one)
             elif word.ended is not None:
                 one.ended, one.seconds = word.ended, word.seconds
                 self.pace += (word.seconds - self.pace) / PACE
@@ -426,17 +439,25 @@ class Worker:
         if self.keeper.gone:
             self.lose_keeper()
 
+    def cancel(self, one: Running) -> None:
+        """Ask a job to end that nobody wants any more."""
+        one.task = one.task.copy(wish="cancel")
+        one.ask_to_end(self.grace)
+
     def lose_keeper(self) -> None:
         """The keeper was killed: what it ran goes on without it, and is looked at as another worker's."""
-        for uid in [uid for uid, one in self.running.items() if one.ended is None]:
-            one = self.running.pop(uid)
+        for uid, one in [(uid, one) for uid, one in self.running.items() if one.ended is None]:
             process = {name: value for name, value in one.task.data["process"].items() if name != "recorder"}
             was = (Status.RUNNING, one.task.attempt)
             try:
                 data = {**one.task.data, "process": process}
                 self.elsewhere[uid] = self.store.swap(uid, was, Status.RUNNING, data=data, pid=one.pid)
-            except StoreError:
+            except (StaleTask, NoSuchTask):
                 self.elsewhere[uid] = one.task
+            except StoreError as error:  # the rest in the next turn: as ours, nobody would look at them
+                self.complain(error)
+                return
+            del self.running[uid]
         if self.keeper is not None:
             self.keeper.close()
         self.keeper = None
@@ -444,9 +465,10 @@ class Worker:
     def look(self) -> None:
         """See to the running jobs whose time has come."""
         now = time.monotonic()
-        if self.keeper is not None and len(self.running) > self.limits.slots and self.is_anyone_late(now):
-            self.pace = 1.0
-            self.keeper.call_back()
+        if self.keeper is not None and len(self.running) > self.limits.slots:
+            if not self.may_claim or self.is_anyone_late(now):
+                self.pace = 1.0
+                self.keeper.call_back()
         for one in self.running.values():
             if one.ended is not None or one.pid is None:
                 continue
@@ -504,6 +526,9 @@ class Worker:
             if task.status is Status.QUEUED:
                 links = [(names.setdefault(uid, uid), kind) for uid, kind in Job.of(task).links(task.after)]
                 waiting.append((names.setdefault(task.uid, task.uid), task.number, task.priority, links))
+            elif task.uid in self.claiming and task.data["process"].get("recorder") == self.mine:
+                folder = attempt_folder(self.home, task.uid, task.attempt)
+                self.called_back.append(Running(task, Job.of(task), 0, folder))
             elif task.uid not in self.running:
                 self.elsewhere[task.uid] = task
         known = self.store.statuses(dict.fromkeys(uid for *_, links in waiting for uid, _ in links))
@@ -578,6 +603,10 @@ class Worker:
             if task.uid in self.never:  # what it asks for may have been changed
                 del self.never[task.uid]
                 self.board.put_back(task.uid)
+            if any(uid == task.uid for _, uid in self.later):  # its time, too
+                self.later = [(at, uid) for at, uid in self.later if uid != task.uid]
+                heapq.heapify(self.later)
+                self.board.put_back(task.uid)
             return
         self.board.remove(task.uid)
         statuses = self.store.statuses(uid for uid, _ in links)
@@ -622,20 +651,19 @@ class Worker:
                     self.enter(self.retry(one, task))
                 elif task.status.is_final:
                     self.board.ended(task.uid, task.status)
+                    self.stopping = self.stopping or (self.fail_fast and task.status is not Status.COMPLETE)
             elif not one.told and one.pid is not None and now - one.began > LOOK:
                 self.tell(one)
         return done
 
     def give_back(self) -> None:
         """Let the jobs wait again that were ordered ahead in vain."""
-        while self.called_back:
-            one = self.called_back[-1]
+        for one in self.called_back:
             was, data = (Status.RUNNING, one.task.attempt), before_its_run(one.task)
             try:
                 self.enter(self.store.swap(one.task.uid, was, Status.QUEUED, started=None, data=data))
             except (StaleTask, NoSuchTask):
                 pass  # somebody was quicker
-            self.called_back.pop()
 
     def tell(self, one: Running) -> None:
         """Record the pid of a job that runs, and what surrounds it."""
@@ -678,7 +706,7 @@ class Worker:
         if one.seconds:
             fields["started"] = timestamp(ended.at - one.seconds)
         status = fields.pop("status")
-        if task.wish == "cancel" and status is not Status.COMPLETE:
+        if (task.wish == "cancel" or self.cancelling) and status is not Status.COMPLETE:
             status = Status.CANCELLED
         killed = oom_kills() - one.oom_kills if ended.signal == signal.SIGKILL else 0
         fields["data"] |= explained(task.copy(status=status, **fields), killed)
@@ -734,8 +762,6 @@ class Worker:
                 self.folders.take_back(one.folder)
             if task.status in (Status.COMPLETE, Status.CANCELLED):
                 forget_words(self.home, task.uid)
-            if self.fail_fast and task.status is not Status.COMPLETE:
-                self.stopping = True
 
     def skip(self) -> list[Task]:
         """Record the jobs that will never run, since something they depend on did not end as it should."""
@@ -851,6 +877,7 @@ class Worker:
         if devices:
             data["gpus"] = list(devices)
         self.board.remove(task.uid)
+        self.claiming.add(task.uid)
         try:
             now = self.store.swap(
                 task.uid, (Status.QUEUED, task.attempt), Status.RUNNING, known=task, started=timestamp(),
@@ -960,11 +987,11 @@ class signals:
             worker.leaving = True
         elif not worker.interrupted:
             worker.interrupted = worker.stopping = True
+            worker.on_interrupt()
         else:
             worker.cancelling = True
             for one in worker.running.values():
-                one.task = one.task.copy(wish="cancel")
-                one.ask_to_end(worker.grace)
+                worker.cancel(one)
 
 
 # Who works

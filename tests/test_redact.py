@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qrec import redact
-from qrec.errors import WrongUsage
+from qrec import Qrec, redact
+from qrec.errors import QrecError, WrongUsage
+from qrec.jobs import Jobs, Submission
 from qrec.redact import REDACTED, Filter, Redactor
 from tests.helpers import ROOT
 
@@ -455,3 +456,36 @@ def test_every_rule_is_asked_for_by_its_hints(redactor):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(redact, "HINTS", others)
             assert [line for line in lines if redactor.text(line)[1] == 0 < rules], hint
+
+
+# Jobs of queues
+
+
+@pytest.mark.parametrize(
+    ("jobs", "said"),
+    [
+        ([Submission(command="true", name="a", depends=("b",)), Submission(command="true", name="b", depends=("a",))],
+         "these jobs wait for each other: a after b after a"),
+        ([Submission(command="true", name="a", depends=("c",)), Submission(command="true", name="b", depends=("a",)),
+          Submission(command="true", name="c", depends=("b",))],
+         "these jobs wait for each other: a after c after b after a"),
+        ([Submission(command="true"), Submission(command="true", depends=("nobody",))], "nobody"),
+        ([Submission(command="true"), Submission(command="true", cpus=10**6)], "can never run"),
+        ([Submission(command="true"), Submission(command="  ")], "there is no command"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_leaves_no_secret(kind, home, jobs, said):
+    door = Qrec()
+    with pytest.raises(QrecError, match=said):
+        Jobs(door, "q").submit_all([job.copy(env={"API_TOKEN": X}) for job in jobs])
+    assert door.store.find() == []
+    assert [path for path in home.rglob("*") if path.is_file() and X.encode() in path.read_bytes()] == []
+    assert list(home.glob("incoming/*")) == []
+
+
+def test_what_is_there_already_leaves_its_secret_once(kind, home):
+    queue = Jobs(Qrec(), "q")
+    job = Submission(command=("echo", "hi"), env={"API_TOKEN": X}, if_absent=True)
+    first, second = queue.submit(job), queue.submit(job)
+    assert first.uid == second.uid
+    assert [path.name for path in (home / "incoming").iterdir()] == [f"{first.uid}.words"]

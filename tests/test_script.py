@@ -61,6 +61,19 @@ def task(number, command, after=(), folder="", name=None, priority=0, status=Sta
     )
 
 
+def submitted(jobs, policy):
+    """The jobs as they are once they have been put into a queue with such a policy."""
+    found = []
+    for one in jobs:
+        job = one.data["job"]
+        env, preamble = (
+            {**policy.get("env", {}), **job.get("env", {})},
+            [*policy.get("preamble", ()), *job.get("preamble", ())],
+        )
+        found.append(one.copy(data={**one.data, "job": {**job, "env": env, "preamble": preamble}}))
+    return found
+
+
 @pytest.fixture
 def bare(tmp_path: Path) -> str:
     """A PATH with neither qrec nor Python."""
@@ -80,7 +93,7 @@ def play(tmp_path: Path, bare: str):
     ):
         jobs = [job if job.pwd else job.copy(pwd=str(tmp_path)) for job in jobs]
         path = folder / "script.sh"
-        path.write_text(script(jobs, policy or {}, name, backend, outside))
+        path.write_text(script(submitted(jobs, policy or {}), policy or {}, name, backend, outside))
         if check:
             shellcheck(path)
         surroundings = environment({"PATH": bare, "QREC_STATE": str(folder / "state"), **(env or {})})
@@ -144,7 +157,7 @@ def everything(folder):
 def test_shellcheck_finds_nothing(tmp_path, backend, name):
     policy = {"workers": 3, "gpus": ["0", "MIG-1/2"], "preamble": ["z='3'"], "env": {"C": name}}
     path = tmp_path / "script.sh"
-    path.write_text(script(everything(tmp_path), policy, name, backend))
+    path.write_text(script(submitted(everything(tmp_path), policy), policy, name, backend))
     shellcheck(path)
 
 
@@ -328,6 +341,16 @@ def test_preamble_setup_and_teardown(play, read, tmp_path):
     assert read("1.out") == "123\nf\ntorn\n"
     assert [read(f"{n}.out") for n in (2, 3, 4)] == [""] * 3
     assert read("5.out") == read("6.out") == "torn\n"
+
+
+def test_what_all_jobs_have_alike_is_said_once():
+    policy = {"preamble": ["a=1", "b=2"], "env": {"V": "w", "C": "d"}}
+    jobs = submitted([task(1, "true"), task(2, "true", preamble=["c=3"], env={"C": "e"})], policy)
+    text = script(jobs, {**policy, "preamble": ["changed since"]}, "q", "serial")
+    assert "preamble=(a=1 b=2) environment=(V=w)" in text
+    assert "before=(c=3)" in text
+    assert (text.count("a=1"), text.count("V=w"), text.count("C=d"), text.count("C=e")) == (1, 1, 1, 1)
+    assert "changed since" not in text
 
 
 def test_timeout_ends_all_of_a_job_but_its_teardown(play, read, tmp_path):

@@ -45,8 +45,8 @@ class ExecVerb(click.Command):
 def exec_(given: dict[str, Any], words: tuple[str, ...]) -> None:
     """Do what a task's executor offers.
 
-    ACTION and TASK may come in either order; what an action takes comes behind them.  Without an action, or with an executor's name alone, lists what can be
-    done; `qrec exec ACTION --help` tells an action's options.
+    ACTION and TASK may come in either order; what an action takes comes behind them.  Without an action, or with an
+    executor's name alone, lists what can be done; `qrec exec ACTION --help` tells an action's options.
     """
     door = front_door(given)
     offered = all_actions(door)

@@ -297,6 +297,22 @@ def columns(door: Qrec, context: click.Context, incomplete: str) -> Iterator[Com
     return (CompletionItem(head + comma + name) for name in COLUMNS if name.startswith(last))
 
 
+def queue_names(door: Qrec, context: click.Context, incomplete: str) -> Iterator[CompletionItem]:
+    """Queues by name."""
+    return fitting(sorted(door.store.policies()), incomplete)
+
+
+def words_of_jobs(door: Qrec, context: click.Context, incomplete: str) -> Iterator[CompletionItem]:
+    """For `[QUEUE] [JOB]...`: queues and the jobs of `default`, and after a queue its jobs by name."""
+    from qrec.jobs import DEFAULT, Jobs
+
+    words = context.params.get("words") or ()
+    known = door.store.policies()
+    queue = words[0] if words and words[0] in known else DEFAULT
+    names = Jobs(door, queue).names() if queue in known else {}
+    return fitting([*([] if words else sorted(known)), *names], incomplete)
+
+
 def fitting(words: Iterable[str], incomplete: str, helps: dict[str, Any] | None = None) -> Iterator[CompletionItem]:
     """The words that begin so, each with what is said of it."""
     return (CompletionItem(word, help=(helps or {}).get(word)) for word in words if word.startswith(incomplete))
@@ -305,4 +321,5 @@ def fitting(words: Iterable[str], incomplete: str, helps: dict[str, Any] | None 
 OFFERS: dict[str, Callable[[Qrec, click.Context, str], Iterator[CompletionItem]]] = {
     "task": tasks, "running": running_tasks, "executor": executors, "store": stores, "tag": tags, "own tag": own_tags,
     "exec": words_of_exec, "clear": words_of_clear, "setting": settings, "column": columns,
+    "queue": queue_names, "job": words_of_jobs,
 }  # fmt: skip

@@ -47,6 +47,7 @@ COMPLETED = {"home": "dir", "store": "store", "cwd": "dir", "tag": "tag", "execu
 #: The verbs in the order in which a newcomer needs them, by the file that each is written in.
 VERBS = {
     "running": "run rerun wait",
+    "queueing": "queue",
     "adopting": "adopt",
     "looking": "get ls search",
     "printed": "log replay",

@@ -11,7 +11,9 @@ import os
 from qrec.errors import CouldNotStart, NoSuchTask, Refused, StaleTask
 from qrec.executors.base import action
 from qrec.executors.shell import ShellExecutor, words_to_run
-from qrec.output import attempt_folder, make_private
+from qrec.output import attempt_folder, file_size, listed, make_private
+from qrec.process import shim_process, start_ticks
+from qrec.process import end_family, shim_process, start_ticks
 from qrec.recorder import runs, without_process
 from qrec.spool import private_words
 from qrec.task import UNFINISHED, Record, Status, Task
@@ -76,8 +78,9 @@ class Job(Record):
         return cls(**{name: value for name, value in asked.items() if name in cls._fields})
 
     def asked(self) -> dict[str, Any]:
-        """What differs from the defaults, as it is kept in a task's notes."""
-        return {name: value for name, value in self.asdict().items() if value != getattr(Job, name)}
+        """What differs from the defaults, as it is kept in a task's notes: in the types of JSON."""
+        asked = {name: value for name, value in self.asdict().items() if value != getattr(Job, name)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asked.items()}
 
     def links(self, after: Sequence[str]) -> list[tuple[str, str]]:
         """Each parent with the kind of its link."""
@@ -118,13 +121,18 @@ def has_begun(folder: str) -> bool:
 
 def mark_given_back(folder: str) -> bool:
     """Keep everybody from beginning what an attempt's folder is for; False if somebody has begun.  Raises OSError."""
-    fresh = os.path.join(folder, f"given-back.{os.getpid()}")
+    return make_started(folder, GIVEN_BACK) or not has_begun(folder)
+
+
+def make_started(folder: str, words: bytes) -> bool:
+    """Make an attempt's `started`, whole or not at all; False if it is there.  Raises OSError."""
+    fresh = os.path.join(folder, f"started.{os.getpid()}")
     with open(fresh, "wb", opener=private) as file:
-        file.write(GIVEN_BACK)
+        file.write(words)
     try:
         os.link(fresh, os.path.join(folder, "started"))
     except FileExistsError:
-        return not has_begun(folder)
+        return False
     finally:
         os.unlink(fresh)
     return True
@@ -201,7 +209,7 @@ class QueueExecutor(ShellExecutor):
         if "submitting" in task.data:
             return None
         if not self.is_forsaken(task):
-            return task
+            return None if self.is_untold(task) else task
         now = self.give_back(task)
         if now is not task:
             changed[task.uid] = now
@@ -212,6 +220,20 @@ class QueueExecutor(ShellExecutor):
         if task.status is not Status.RUNNING or "slot" not in task.data or runs(task, "recorder") is not False:
             return False
         return not has_begun(attempt_folder(self.recorder.home, task.uid, task.attempt))
+
+    def is_untold(self, task: Task) -> bool:
+        """Whether a job goes on of which the store knows nobody who runs it.
+
+        Its launcher has still to tell of itself, or its keeper was killed before it told the job's pid.
+        """
+        if task.status is not Status.RUNNING or "slot" not in task.data:
+            return False
+        if runs(task, "recorder") is not False or runs(task, "command") is not False:
+            return False
+        folder = attempt_folder(self.recorder.home, task.uid, task.attempt)
+        if self.inner(task) is not None:
+            return (pair := shim_process(folder)) is not None and start_ticks(pair[0]) == pair[1]
+        return file_size(os.path.join(folder, "started")) == 0 and has_processes(task.uid)
 
     def give_back(self, task: Task) -> Task:
         """Let a job wait again that was claimed and never begun; return it as it stands.
@@ -252,7 +274,18 @@ class QueueExecutor(ShellExecutor):
         if task.status.is_final:
             return task
         inner = self.inner(task)
-        return inner.cancel(task) if inner else super().cancel(task)
+        if inner is not None:
+            return inner.cancel(task)
+        if runs(task, "recorder") is False:
+            self.end_forsaken(task)
+        return super().cancel(task)
+
+    def end_forsaken(self, task: Task) -> None:
+        """End a job whose worker has gone, perhaps before it could record the job's pid."""
+        process = shim_process(attempt_folder(self.recorder.home, task.uid, task.attempt))
+        if process is not None and start_ticks(process[0]) == process[1]:
+            self.store.change(task.uid, wish="cancel")
+            end_family(process[0], self.recorder.grace)
 
     @action(when=frozenset({Status.FAILED, Status.CANCELLED, Status.SKIPPED, Status.LOST}))
     def retry(self, task: Task) -> Task:
@@ -271,6 +304,21 @@ def retried(recorder: Recorder, task: Task, **notes: Any) -> Task:
 def before_its_run(task: Task) -> dict[str, Any]:
     """A job's notes as they were before it ran."""
     return {name: value for name, value in without_process(task).items() if name not in OF_ONE_RUN}
+
+
+def has_processes(uid: str) -> bool:
+    """Whether a process of this job runs here."""
+    mark = b"\0QREC_TASK=" + os.fsencode(uid) + b"\0"
+    for name in listed("/proc"):
+        if not name.isdecimal():
+            continue
+        try:
+            with open(f"/proc/{name}/environ", "rb") as file:
+                if mark in b"\0" + file.read():
+                    return True
+        except OSError:
+            pass  # somebody else's, or gone
+    return False
 
 
 def private(path: str, flags: int) -> int:
