@@ -46,11 +46,14 @@ def start(
         done = call(queue.door.home, "new-session", "-d", "-s", name, *words_for(path))
         if done:
             take_back(path)
+            take_back(path + COMING)
             raise CouldNotStart(f"tmux: {done}")
         entries.append((name, path))
     deadline = time.monotonic() + PATIENCE
     while any(os.path.exists(path + COMING) for _, path in entries) and time.monotonic() < deadline:
         time.sleep(0.01)
+    for _, path in entries:
+        take_back(path + COMING)  # where a worker could not begin
     return [name for name, _ in entries]
 
 
@@ -133,7 +136,10 @@ def main() -> None:
         print(f"\033[1m[{task.name or task.number}][{task.status}]\033[0m {task.command}", flush=True)
 
     door = Qrec(entry["home"], entry["store"])
-    worker = Worker(door, entry["queue"], chosen=entry["chosen"], fail_fast=entry["fail_fast"], show=True, told=told)
+    worker = Worker(
+        door, entry["queue"], chosen=entry["chosen"], fail_fast=entry["fail_fast"], keep=entry["keep"], show=True,
+        slot=entry["slot"], told=told,
+    )  # fmt: skip
     with Presence(worker):
         os.unlink(entry["coming"])
         worker.run()

@@ -266,7 +266,7 @@ class Worker:
         fail_fast: bool = False,
         keep: bool = False,
         show: bool = False,
-        slot: int = 0,
+        slot: int | None = None,
         told: Callable[[Task], None] = lambda task: None,
     ) -> None:
         self.door = door
@@ -277,7 +277,8 @@ class Worker:
         self.fail_fast = fail_fast
         self.keep = keep
         self.show = show
-        self.slot = slot  #: the first of its slots, where several workers have numbered theirs
+        self.slot = slot or 0  #: the first of its slots, where several workers have numbered theirs
+        self.is_numbered = slot is not None
         self.told = told
         executor = door.executor("queue")
         assert isinstance(executor, QueueExecutor)
@@ -465,10 +466,10 @@ class Worker:
     def look(self) -> None:
         """See to the running jobs whose time has come."""
         now = time.monotonic()
-        if self.keeper is not None and len(self.running) > self.limits.slots:
-            if not self.may_claim or self.is_anyone_late(now):
-                self.pace = 1.0
-                self.keeper.call_back()
+        has_more = self.keeper is not None and len(self.running) > self.limits.slots
+        if self.keeper is not None and has_more and (not self.may_claim or self.is_anyone_late(now)):
+            self.pace = 1.0
+            self.keeper.call_back()
         for one in self.running.values():
             if one.ended is not None or one.pid is None:
                 continue
@@ -822,8 +823,14 @@ class Worker:
                 room.occupy(one.job)
         for task in self.elsewhere.values():
             if task.status is Status.RUNNING and task.host == self.host:
-                room.occupy(Job.of(task), slot=runs(task, "recorder") is False)  # an orphan's slot nobody else counts
+                room.occupy(Job.of(task), slot=self.is_orphan_of_ours(task))
         return room
+
+    def is_orphan_of_ours(self, task: Task) -> bool:
+        """Whether a job's worker has gone, and nobody else counts its slot."""
+        if runs(task, "recorder") is not False:
+            return False
+        return not self.is_numbered or 0 <= task.data.get("slot", 0) - self.slot < self.limits.slots
 
     def fitting(self, uid: str, room: Room) -> tuple[Task, Job, tuple[str, ...]] | None:
         """A ready job, if it may and can begin now, with the devices for it; else it is put where it belongs."""
@@ -863,7 +870,7 @@ class Worker:
         """Claim a job; None if another worker was quicker."""
         assert self.board is not None
         taken = {one.slot for one in (*self.running.values(), *claimed) if not one.ended}
-        slot = next(number for number in range(len(taken) + 1) if number not in taken)
+        slot = next(number for number in range(self.slot, self.slot + len(taken) + 1) if number not in taken)
         process: dict[str, Any] = {**self.where, "recorder": self.mine}
         if task.data.get("inner", "shell") == "shell":
             try:

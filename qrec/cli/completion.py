@@ -178,9 +178,11 @@ def plain(word: str) -> str:
 
 
 def command_start(args: list[str], incomplete: str) -> int | None:
-    """At which of the words the command of `run` begins, if that is what is being typed."""
+    """At which of the words the command of `run` or `queue submit` begins, if that is what is being typed."""
     try:
         _, rest = read_options(list(args), ALWAYS)
+        if rest[:1] == ["queue"] and rest[1:2] in (["submit"], ["edit"]) and "--" in rest:
+            return len(args) - len(rest) + rest.index("--") + 1
         if not rest or rest[0] != "run":
             return None
         _, command = read_options(rest[1:], RUN)

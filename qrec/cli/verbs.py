@@ -58,6 +58,7 @@ VERBS = {
     "doors": "export import store sql completion",
     "upkeep": "gc doctor",
     "settings": "config",
+    "dashboard": "start",
 }
 WRITTEN_IN = {name: module for module, names in VERBS.items() for name in names.split()}
 

@@ -1,0 +1,884 @@
+"""A queue's worker with real jobs: how they end, what they see, when they may begin.
+
+What happens where workers and keepers are killed is in test_keeper.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from qrec import backends
+from qrec.api import Qrec
+from qrec.errors import NoSuchQueue, Refused, WrongUsage
+from qrec.jobs import Jobs
+from qrec.output import merged
+from qrec.task import Status, moment
+from tests.helpers import wait_until
+from tests.queueing import (
+    Marks,
+    by_name,
+    counts,
+    end_all,
+    find,
+    job,
+    jobs,
+    nothing_is_left,
+    outcomes,
+    pid_of,
+    stands,
+    start_worker,
+    stderr,
+    stdout,
+    stepping,
+    worker,
+)
+
+# `start` ends whatever a queue leaves running
+pytestmark = pytest.mark.usefixtures("start")
+
+SECRET = "ghp_" + "0123456789abcdefghijABCDEFGHIJ012345"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Jobs run where they were submitted."""
+    path = tmp_path / "here"
+    path.mkdir()
+    monkeypatch.chdir(path)
+    return path
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Marks:
+    return Marks(tmp_path / "marks")
+
+
+@pytest.fixture
+def started(start: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Starts a worker in a process of its own: `started("queue", workers=2)`."""
+    processes: list[subprocess.Popen[bytes]] = []
+    yield lambda *words, **how: start_worker(processes, *words, **how)
+    end_all(processes)
+
+
+def run(queue: Jobs, **how: Any) -> list[tuple[str | None, str]]:
+    """Runs the queue to its end; returns what was told of its jobs."""
+    told: list[tuple[str | None, str]] = []
+    one = worker(queue, told=lambda task: told.append((task.name, task.status.value)), **how)
+    one.run()
+    assert one.door.complaints == []
+    return told
+
+
+def begun(told: list[tuple[str | None, str]]) -> list[str | None]:
+    return [name for name, status in told if status == "running"]
+
+
+# How jobs end
+
+
+def test_only_the_job_is_concerned(kind, home):
+    """Whatever a job does to its shell, the others do not notice."""
+    queue = jobs(
+        job("echo hi; exit 3", "exit"),
+        job("cd /; V=1; exit 126", "126"),
+        job("if true", "syntax"),
+        job(("no-such-program", "x"), "127"),
+        job("kill -KILL $$", "killed"),
+        job("exec 1>&- 2>&-; set -e; false; true", "closed"),
+        job("kill -STOP $$; echo woken", "stopped"),
+        job("pwd; echo ${V-unset}", "after"),
+        workers=3,
+    )
+    one = worker(queue)
+    one.told = lambda task: None
+    with stepping(queue) as stepper:
+        stepper.until(lambda: (pid := find(queue, "stopped").pid) is not None and state(pid) == "T")
+        os.kill(find(queue, "stopped").pid or 0, signal.SIGCONT)
+        stepper.to_the_end()
+        stepper.worker.folders.remove()
+    assert outcomes(queue) == {
+        "exit": ("failed", 3),
+        "126": ("failed", 126),
+        "syntax": ("failed", 2),
+        "127": ("failed", 127),
+        "killed": ("failed", 137),
+        "closed": ("failed", 1),
+        "stopped": ("complete", 0),
+        "after": ("complete", 0),
+    }
+    assert find(queue, "killed").signal == 9
+    assert stdout(queue, "after") == f"{os.getcwd()}\nunset\n".encode()
+    assert stdout(queue, "stopped") == b"woken\n"
+    assert b"no-such-program" in stderr(queue, "127")
+    assert b"syntax error" in stderr(queue, "syntax")
+    nothing_is_left(home)
+
+
+def state(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
+def test_links(kind):
+    """What must complete, what must end, and what must fail; the skipped tell of the first cause."""
+    queue = jobs(
+        job("exit 3", "bad"),
+        job("true", "good"),
+        job("true", "after good", depends=("good",)),
+        job("true", "after bad", depends=("bad",)),
+        job("true", "after that", depends=("after bad",)),
+        job("true", "any", depends_any=("bad", "after bad")),
+        job("true", "if bad", depends_failed=("bad",)),
+        job("true", "if one", depends_failed=("good", "bad")),
+        job("true", "if good", depends_failed=("good",)),
+        job("true", "both", depends=("good",), depends_failed=("bad",)),
+        job("true", "neither", depends=("bad",), depends_failed=("good",)),
+    )
+    run(queue, workers=2)
+    ran = {name for name, job in by_name(queue).items() if job.status is Status.COMPLETE}
+    assert ran == {"good", "after good", "any", "if bad", "if one", "both"}
+    reasons = {name: job.data["reason"] for name, job in by_name(queue).items() if job.status is Status.SKIPPED}
+    assert reasons == {
+        "after bad": "bad failed",
+        "after that": "bad failed",
+        "if good": "good completed",
+        "neither": reasons["neither"],
+    }
+    assert reasons["neither"] in ("bad failed", "good completed")
+
+
+def test_run_again(kind, marks):
+    """What completed is not repeated; what failed waits for `retry`, which brings the skipped along."""
+    queue = jobs(
+        job(marks.once("a"), "a"),
+        job(marks.once("b", f"[ -e {marks.path('fine')} ]"), "b"),
+        job(marks.once("c"), "c", depends=("b",)),
+    )
+    run(queue)
+    run(queue)
+    assert [marks.starts(name) for name in "abc"] == [1, 1, 0]
+    marks.path("fine").touch()
+    queue.retry([find(queue, "b")])
+    run(queue)
+    assert outcomes(queue) == dict.fromkeys("abc", ("complete", 0))
+    assert [marks.starts(name) for name in "abc"] == [1, 2, 1]
+    assert find(queue, "b").attempt == 2
+    assert "reason" not in find(queue, "b").data
+
+
+def test_fail_fast(kind, marks):
+    """Nothing begins behind a failure, also where jobs are so short that others would be ordered ahead."""
+    names = [str(number) for number in range(40)]
+    queue = jobs(*(job("true", name) for name in names), job("exit 1", "bad"), job(marks.once("after"), "after"))
+    run(queue, fail_fast=True)
+    assert outcomes(queue) == {**dict.fromkeys(names, ("complete", 0)), "bad": ("failed", 1), "after": ("queued", None)}
+    assert marks.starts("after") == 0
+
+
+def test_fail_fast_waits_for_the_last_try(marks):
+    queue = jobs(
+        job(marks.once("a", f"[ $(wc -l <{marks.path('a')}) = 2 ]"), "a", retries=1), job("true", "b", depends=("a",))
+    )
+    run(queue, fail_fast=True)
+    assert counts(queue) == {"complete": 2}
+
+
+def test_time_limit(kind):
+    """It is asked to end, and killed if it does not."""
+    queue = jobs(
+        job("sleep 60", "sleeps", timeout=0.3),
+        job("trap '' TERM; while :; do sleep 0.05; done", "stubborn", timeout=0.3),
+        job("trap 'exit 0' TERM; sleep 60 & wait", "polite", timeout=0.3),
+        job("true", "quick", timeout=30),
+        job("true", "after", depends_any=("sleeps",)),
+        workers=4,
+    )
+    with stepping(queue) as stepper:
+        stepper.worker.grace = 0.3
+        stepper.to_the_end()
+    assert outcomes(queue) == {
+        **dict.fromkeys(("sleeps", "stubborn", "polite"), ("failed", 124)),
+        **dict.fromkeys(("quick", "after"), ("complete", 0)),
+    }
+    assert find(queue, "sleeps").data["reason"] == "time limit of 0.3 s"
+
+
+def test_retries(kind, marks):
+    """Each try is kept, and each pause is twice the one before."""
+    line = marks.once("r", f"echo try; [ $(wc -l <{marks.path('r')}) = 3 ] || exit 5")
+    queue = jobs(
+        job(line, "r", retries=3, backoff=0.2), job("exit 1", "no", retries=1), job("true", "after", depends=("r",))
+    )
+    run(queue)
+    done = find(queue, "r")
+    assert (done.status, done.attempt, marks.starts("r")) == (Status.COMPLETE, 3, 3)
+    tries = [*queue.store.attempts(done.uid), done]
+    assert [one.returncode for one in tries] == [5, 5, 0]
+    times = [(moment(one.started or ""), moment(one.ended or "")) for one in tries]
+    pauses = [(after[0] - before[1]).total_seconds() for before, after in zip(times, times[1:], strict=False)]
+    assert pauses[0] >= 0.19
+    assert pauses[1] >= 0.39
+    assert outcomes(queue)["no"] == ("failed", 1)
+    assert find(queue, "no").attempt == 2
+    assert outcomes(queue)["after"] == ("complete", 0)
+
+
+# Setup and teardown
+
+
+def signalled(queue: Jobs, marks: Marks, name: str, number: int, whole: bool) -> None:
+    """Sends a signal to the job's process, or to all of its group, once it runs."""
+    marks.began(name)
+    pid = int(wait_until(lambda: find(queue, name).pid))
+    (os.killpg if whole else os.kill)(pid, number)
+
+
+def test_teardown(kind, marks, started):
+    around = {"setup": "X=1; echo set", "teardown": "echo torn $X; exit 9"}
+    told = {"term": signal.SIGTERM, "term all": signal.SIGTERM, "int": signal.SIGINT, "hup all": signal.SIGHUP}
+    queue = jobs(
+        job("echo in $X", "good", **around),
+        job("echo in; exit 3", "bad", **around),
+        job(("sh", "-c", "echo words; exit 4"), "words", **around),
+        job("cd /; X=2; exit", "changes", **around),
+        job("if true", "syntax", **around),
+        job("echo in", "setup fails", setup="echo no; exit 7", teardown="echo torn"),
+        job("echo in", "setup errs", setup="false", teardown="echo torn"),
+        job("echo in", "preamble fails", preamble=("false",), setup="echo set", teardown="echo torn"),
+        job("echo $A $B", "preamble", preamble=("A=1", "B=$A$A"), teardown="echo $B"),
+        job(("sleep", "60"), "limit", timeout=0.3, **around),
+        *(job(marks.once(name, "sleep 60; echo no"), name, **around) for name in told),
+        job(marks.once("caught", "trap 'echo caught; exit 4' TERM; while :; do sleep 0.02; done"), "caught", **around),
+        workers=8,
+    )
+    process = started()
+    for name, number in {**told, "caught": signal.SIGTERM}.items():
+        signalled(queue, marks, name, number, name.endswith("all"))
+    assert process.wait(30) == 0
+    said = {
+        name: (job.returncode, stdout(queue, name).decode().split("\n")[:-1]) for name, job in by_name(queue).items()
+    }
+    assert said == {
+        "good": (0, ["set", "in 1", "torn 1"]),
+        "bad": (3, ["set", "in", "torn 1"]),
+        "words": (4, ["set", "words", "torn 1"]),
+        "changes": (0, ["set", "torn 1"]),
+        "syntax": (2, ["set", "torn 1"]),
+        "setup fails": (7, ["no"]),
+        "setup errs": (1, []),
+        "preamble fails": (1, []),
+        "preamble": (0, ["1 11", "11"]),
+        "limit": (124, ["set", "torn 1"]),
+        "term": (143, ["set", "torn 1"]),
+        "term all": (143, ["set", "torn 1"]),
+        "int": (130, ["set", "torn 1"]),
+        "hup all": (129, ["set", "torn 1"]),
+        "caught": (4, ["set", "caught", "torn 1"]),
+    }
+
+
+def test_a_cancelled_job_is_torn_down(marks, started):
+    queue = jobs(job(marks.once("a", "sleep 60"), "a", teardown="echo torn"), job(marks.once("b"), "b", depends=("a",)))
+    process = started()
+    marks.began("a")
+    queue.cancel([find(queue, "a")])
+    assert process.wait(30) == 0
+    assert outcomes(queue) == {"a": ("cancelled", 143), "b": ("skipped", None)}
+    assert stdout(queue, "a") == b"torn\n"
+    assert find(queue, "b").data["reason"] == "a was cancelled"
+
+
+# What is kept of a job
+
+
+def test_a_hundred_megabytes(home):
+    line = "seq 14000000 | head -c 100000000"
+    queue = jobs(job(line, "big"), job(f"{line} >&2", "err"), workers=2)
+    run(queue)
+    expected = hashlib.sha256(subprocess.run(line, shell=True, capture_output=True).stdout).hexdigest()
+    for name, stream in (("big", "stdout"), ("err", "stderr")):
+        with open(home_of(queue, name) / stream, "rb") as file:
+            assert (
+                hashlib.file_digest(file, "sha256").hexdigest() == expected if hasattr(hashlib, "file_digest") else True
+            )
+        output = queue.door.raw(find(queue, name))
+        assert output.size(stream) == 100_000_000
+        assert (
+            output.read(stream, 99_999_990)
+            == subprocess.run(f"{line} | tail -c 10", shell=True, capture_output=True).stdout
+        )
+        assert outcomes(queue)[name] == ("complete", 0)
+
+
+def home_of(queue: Jobs, name: str) -> Path:
+    from qrec.output import attempt_folder
+
+    found = find(queue, name)
+    return Path(attempt_folder(queue.door.home, found.uid, found.attempt))
+
+
+def test_streams_and_their_order(kind, marks):
+    """Apart, byte by byte, and in their order where they were looked at in time."""
+    every = bytes(range(256))
+    binary = shlex.join([sys.executable, "-c", "import os; os.write(1, bytes(range(256)) * 3)"])
+    gates = [str(marks.path(f"gate {number}")) for number in range(3)]
+    steps = "; ".join(
+        f"echo {number} >&{1 + number % 2}; until [ -e {shlex.quote(gate)} ]; do sleep 0.02; done"
+        for number, gate in enumerate(gates)
+    )
+    queue = jobs(
+        job(binary, "binary"), job("true", "nothing"), job(steps, "steps"), job("printf x; printf y >&2", "short")
+    )
+    with stepping(queue, workers=2) as stepper:
+        for number, gate in enumerate(gates):
+            seen = len(b"0\n" * (number // 2 + 1))
+            stream = ("stdout", "stderr")[number % 2]
+            stepper.until(
+                lambda s=stream, n=seen: any(
+                    one.writer and one.writer.sizes[s] >= n for one in stepper.worker.running.values()
+                )
+            )
+            Path(gate).touch()
+        stepper.to_the_end()
+    assert stdout(queue, "binary") == every * 3
+    assert (stdout(queue, "nothing"), stderr(queue, "nothing")) == (b"", b"")
+    assert (stdout(queue, "steps"), stderr(queue, "steps")) == (b"0\n2\n", b"1\n")
+    assert [block for _, block in merged(queue.door.raw(find(queue, "steps")))] == [b"0\n", b"1\n", b"2\n"]
+    assert (stdout(queue, "short"), stderr(queue, "short")) == (b"x", b"y")
+    assert queue.door.raw(find(queue, "short")).timing()
+
+
+def test_somebody_keeps_the_output_open(kind, marks):
+    """The job has ended when its own process has."""
+    queue = jobs(
+        job(
+            f"(echo $BASHPID >{marks.path('pid')}; exec sleep 60) & until [ -s {marks.path('pid')} ]; do sleep 0.01; done; echo now"
+        )
+    )
+    run(queue)
+    assert counts(queue) == {"complete": 1}
+    assert queue.door.raw(queue.all()[0]).read("stdout") == b"now\n"
+    assert state(pid_of(marks, "pid")) in "SRD"
+    os.kill(pid_of(marks, "pid"), signal.SIGKILL)
+
+
+def test_usage_and_facts(kind, here):
+    for words in (["init", "-q"], ["-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "x", "--allow-empty"]):
+        subprocess.run(["git", *words], check=True)
+    burn = (
+        "import time; x = bytearray(60 << 20); end = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
+    )
+    queue = jobs(job((sys.executable, "-c", burn), "burns"), job("true", "short"))
+    run(queue)
+    burns, short = find(queue, "burns"), find(queue, "short")
+    assert burns.usage["cpu"] >= 0.5
+    assert burns.usage["memory"] > 60 << 20
+    assert (burns.seconds or 0) >= 0.5
+    assert queue.door.raw(burns).extras()["series"]
+    assert burns.facts["repository"] == str(here)
+    assert burns.facts["environment"]["PATH"] == os.environ["PATH"]
+    assert {"cpu"} <= short.usage.keys()
+    assert short.facts.keys() >= burns.facts.keys() - {"dirty", "patch", "changes"}
+    assert (burns.pid, burns.host, burns.pwd) == (burns.pid, os.uname().nodename, str(here))
+    assert burns.pid
+    assert short.pid
+
+
+def test_secrets(kind, home):
+    """The record has none; the job has the real ones, at each try; the file goes when it completes."""
+    line = (
+        f"[ --token = --token ] && deploy() {{ echo $#-${{#2}}-${{#KEY_TOKEN}}; }}; deploy --token {SECRET}; [ -e ok ]"
+    )
+    queue = jobs(job(line, "a", env={"KEY_TOKEN": SECRET, "PLAIN": "x"}))
+    words = home / "incoming" / f"{find(queue, 'a').uid}.words"
+    assert words.stat().st_mode & 0o77 == 0
+    run(queue)
+    assert outcomes(queue) == {"a": ("failed", 1)}
+    Path("ok").touch()
+    queue.retry()
+    run(queue)
+    assert outcomes(queue) == {"a": ("complete", 0)}
+    assert stdout(queue, "a") == f"2-{len(SECRET)}-{len(SECRET)}\n".encode()
+    assert SECRET not in str(find(queue, "a").plain())
+    assert find(queue, "a").data["job"]["env"]["PLAIN"] == "x"
+    assert not words.exists()
+    holders = [path for path in home.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
+    assert holders == []
+
+
+# What a job sees
+
+
+HOSTILE = ["a b", '"', "'", "$(touch pwned)", "`touch pwned`", "a\nb", "\\", "*", "-n", "é☃", "", "x=y", " "]
+
+
+def test_variables_are_exact(kind):
+    given = {f"V{number}": value for number, value in enumerate(HOSTILE)}
+    line = shlex.join(
+        [sys.executable, "-c", "import os, sys; print([os.environ[f'V{i}'] for i in range(int(sys.argv[1]))])"]
+    )
+    queue = jobs(
+        job(f"{line} {len(given)}", "line", env=given),
+        job((*shlex.split(line), str(len(given))), "words", env=given),
+        job(f"{line} {len(given)}", "wrapped", env=given, setup="true", teardown="true"),
+        env={"OF_QUEUE": "q", "V0": "hidden"},
+    )
+    jobs(job("echo $OF_QUEUE", "queue's"), job("echo $OF_QUEUE", "own", env={"OF_QUEUE": "own"}))
+    run(queue)
+    for name in ("line", "words", "wrapped"):
+        assert stdout(queue, name).decode() == f"{list(given.values())}\n"
+    assert (stdout(queue, "queue's"), stdout(queue, "own")) == (b"q\n", b"own\n")
+    assert not Path("pwned").exists()
+
+
+def test_bytes_that_are_no_text(kind, here):
+    """In a word, in a variable, in the folder."""
+    raw = os.fsdecode(b"\xff\xfe x")
+    (here / raw).mkdir()
+    queue = jobs(
+        job(("printf", "%s", raw), "word"),
+        job('printf %s "$V"', "variable", env={"V": raw}),
+        job(f"printf %s {shlex.quote(raw)}", "line"),
+        job("pwd", "folder", cwd=str(here / raw)),
+    )
+    run(queue)
+    assert {stdout(queue, name) for name in ("word", "variable", "line")} == {b"\xff\xfe x"}
+    assert stdout(queue, "folder") == os.fsencode(here / raw) + b"\n"
+
+
+def test_variables_of_the_submitter_and_of_the_worker(monkeypatch, started):
+    monkeypatch.setenv("PATH", f"/of/submitter:{os.environ['PATH']}")
+    monkeypatch.setenv("WHO", "submitter")
+    monkeypatch.setenv("VIRTUAL_ENV", "/venv of submitter")
+    queue = jobs(job('echo "$WHO:${PATH%%:*}:$VIRTUAL_ENV:$QREC_TASK:$PWD"', "a"))
+    monkeypatch.setenv("PATH", os.environ["PATH"].replace("/of/submitter", "/of/worker"))
+    process = started(popen={"changes": {"WHO": "worker", "VIRTUAL_ENV": None}, "cwd": "/"})
+    assert process.wait(30) == 0
+    assert (
+        stdout(queue, "a").decode() == f"worker:/of/submitter:/venv of submitter:{find(queue, 'a').uid}:{os.getcwd()}\n"
+    )
+
+
+@pytest.mark.parametrize("folder", ["a b", "it's", 'a "b"', "$(x)", "a\nb", "-x", "é"])
+def test_folders(here, folder):
+    (here / folder).mkdir()
+    queue = jobs(
+        job("pwd; cat -- f", "a", cwd=str(here / folder)),
+        job(("pwd", "-P"), "b", cwd=str(here / folder), teardown="pwd"),
+    )
+    (here / folder / "f").write_text("found")
+    run(queue)
+    assert stdout(queue, "a").decode() == f"{here / folder}\nfound"
+    assert stdout(queue, "b").decode() == f"{here / folder}\n" * 2
+
+
+def test_a_folder_that_is_gone(here):
+    (here / "gone").mkdir()
+    queue = jobs(job("true", "a", cwd=str(here / "gone")), job("true", "b"))
+    (here / "gone").rmdir()
+    run(queue)
+    assert outcomes(queue) == {"a": ("failed", 125), "b": ("complete", 0)}
+    assert str(here / "gone").encode() in stderr(queue, "a")
+
+
+NAMES = [
+    "1",
+    "001",
+    "j",
+    "True",
+    "a b",
+    "--x",
+    "it's",
+    '"q"',
+    "a\nb",
+    "é☃",
+    "a,b",
+    "$(x)",
+    "*",
+    "queue-",
+    "None",
+    "a/b",
+]
+
+
+def test_names(kind):
+    """A name is one only as it is written, whatever else it may look like."""
+    given = [job("echo $0", "1")]
+    given += [job("true", name, depends=(before,)) for before, name in zip(NAMES, NAMES[1:], strict=False)]
+    queue = jobs(*given)
+    told = run(queue)
+    assert begun(told) == NAMES
+    assert [find(queue, name).name for name in NAMES] == NAMES
+    assert [queue.find(name).uid for name in NAMES] == [find(queue, name).uid for name in NAMES]
+    parents = {job.uid: job.name for job in queue.all()}
+    assert [[parents[uid] for uid in find(queue, name).after] for name in NAMES[1:]] == [[name] for name in NAMES[:-1]]
+
+
+@pytest.mark.parametrize("name", ["a b", "it's", '"', "a/b", "..", "a\nb", "--x", "é", "x" * 200])
+def test_queue_names(name, started):
+    queue = jobs(job("true", "a"), queue=name)
+    other = jobs(job("true", "b"), queue="other")
+    assert started(name).wait(30) == 0
+    assert outcomes(queue) == {"a": ("complete", 0)}
+    assert outcomes(other) == {"b": ("queued", None)}
+
+
+# When they begin
+
+
+def test_priority_then_age(kind):
+    ranks = {"a": 0, "b": 5, "c": 0, "d": 5, "e": -1}
+    queue = jobs(*(job("true", name, priority=rank) for name, rank in ranks.items()), workers=1)
+    assert begun(run(queue)) == ["b", "d", "a", "c", "e"]
+
+
+def test_another_priority_while_it_waits(kind, marks):
+    queue = jobs(job(marks.held("a"), "a"), job("true", "b"), job("true", "c"), workers=1)
+    with stepping(queue) as stepper:
+        order: list[str | None] = []
+        stepper.worker.told = lambda task: order.append(task.name) if task.status is Status.RUNNING else None
+        stepper.until(lambda: marks.starts("a"))
+        queue.edit(find(queue, "c"), priority=3)
+        marks.let_go("a")
+        stepper.to_the_end()
+    assert order == ["a", "c", "b"]
+
+
+def test_not_before_its_time(kind):
+    at = time.time() + 0.7
+    queue = jobs(job("date +%s.%N", "later", at=at), job("true", "now"), job("true", "past", at=1.0))
+    assert begun(run(queue)) == ["now", "past", "later"]
+    assert float(stdout(queue, "later")) >= at
+
+
+def test_pause_and_resume(kind, marks):
+    queue = jobs(job(marks.held("a"), "a"), job("true", "b"), workers=2)
+    with stepping(queue) as stepper:
+        queue.pause()
+        stepper.turns(3)
+        assert outcomes(queue) == dict.fromkeys("ab", ("queued", None))
+        queue.resume()
+        stepper.until(lambda: stands(queue, "b", Status.COMPLETE))
+        queue.pause()
+        queue.submit(job("true", "c"))
+        stepper.turns(3)
+        marks.let_go("a")
+        stepper.until(lambda: stands(queue, "a", Status.COMPLETE))
+        stepper.turns(3)
+        assert stands(queue, "c", Status.QUEUED)
+        assert not stepper.worker.is_over()
+        queue.resume()
+        stepper.to_the_end()
+    assert counts(queue) == {"complete": 3}
+
+
+def test_a_pause_calls_back_what_was_ordered_ahead(marks):
+    """Short jobs are ordered some at a time; none begins behind a pause but those that had."""
+    queue = jobs(*(job("true", f"short {number}") for number in range(40)), workers=1)
+    with stepping(queue) as stepper:
+        stepper.until(lambda: stepper.worker.places > 1)
+        queue.submit_all([job(marks.held(f"long {number}"), f"long {number}", priority=1) for number in range(3)])
+        stepper.until(lambda: marks.starts("long 0"))
+        queue.pause()
+        stepper.until(lambda: len(stepper.worker.running) == 1)
+        marks.let_go("long 0", "long 1", "long 2")
+        stepper.until(lambda: not stepper.worker.running)
+        stepper.turns(3)
+        assert [marks.starts(f"long {number}") for number in range(3)] == [1, 0, 0]
+        queue.resume()
+        stepper.to_the_end()
+    assert counts(queue) == {"complete": 43}
+    assert {job.attempt for job in queue.all()} == {1}
+
+
+def test_more_slots_while_it_runs(kind, marks):
+    queue = jobs(*(job(marks.held(name), name) for name in "abc"), workers=1)
+    with stepping(queue) as stepper:
+        stepper.until(lambda: marks.starts("a"))
+        stepper.turns(3)
+        assert counts(queue) == {"running": 1, "queued": 2}
+        queue.set(workers=2)
+        stepper.until(lambda: marks.starts("b"))
+        stepper.turns(3)
+        assert counts(queue) == {"running": 2, "queued": 1}
+        queue.set(workers=1)
+        marks.let_go("a")
+        stepper.until(lambda: stands(queue, "a", Status.COMPLETE))
+        stepper.turns(3)
+        assert counts(queue) == {"running": 1, "queued": 1, "complete": 1}
+        marks.let_go("b", "c")
+        stepper.to_the_end()
+
+
+def test_what_arrives_while_it_runs(kind, started):
+    queue = jobs()
+    process = started(keep=True)
+    for number in range(3):
+        queue.submit(job("true", str(number)))
+        wait_until(lambda number=number: stands(queue, str(number), Status.COMPLETE))  # type: ignore[misc]
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
+
+
+def test_changes_of_what_waits(kind, marks):
+    """Another command, another dependency's end, cancelled before it begins."""
+    queue = jobs(
+        job(marks.held("a"), "a"), job("echo old", "b"), job("true", "c"), job("true", "d", depends=("c",)), workers=1
+    )
+    with stepping(queue) as stepper:
+        stepper.until(lambda: marks.starts("a"))
+        queue.edit(find(queue, "b"), command="echo new")
+        queue.cancel([find(queue, "c")])
+        marks.let_go("a")
+        stepper.to_the_end()
+    assert stdout(queue, "b") == b"new\n"
+    assert outcomes(queue) == {
+        "a": ("complete", 0),
+        "b": ("complete", 0),
+        "c": ("cancelled", None),
+        "d": ("skipped", None),
+    }
+
+
+def test_cancelled_before_its_keeper_has_it(kind, marks):
+    """The wish comes when the job is claimed and its process is not known yet."""
+    queue = jobs(job(marks.once("first"), "first"), job("sleep 60", "a", depends=("first",)))
+    with stepping(queue) as stepper:
+        stepper.until(lambda: marks.starts("first"))
+        assert stepper.worker.keeper
+        os.kill(stepper.worker.keeper.pid, signal.SIGSTOP)
+        try:
+            marks.path("x").touch()
+            stepper.worker.grace = 5.0
+            if not stands(queue, "a", Status.RUNNING):
+                os.kill(stepper.worker.keeper.pid, signal.SIGCONT)
+                stepper.until(lambda: stands(queue, "a", Status.RUNNING))
+                os.kill(stepper.worker.keeper.pid, signal.SIGSTOP)
+            queue.store.change(find(queue, "a").uid, wish="cancel")
+            stepper.turns(2)
+        finally:
+            os.kill(stepper.worker.keeper.pid, signal.SIGCONT)
+        stepper.to_the_end()
+    assert stands(queue, "a", Status.CANCELLED)
+
+
+# What they need
+
+
+def test_cpus(marks):
+    """What does not fit lets smaller ones pass, and what it lacks is kept for it."""
+    queue = jobs(
+        job(marks.held("three"), "three", cpus=3),
+        job(marks.held("two"), "two", cpus=2),
+        job(marks.held("one"), "one", cpus=1),
+        job(marks.held("none"), "none"),
+        workers=4,
+        cpus=4,
+    )
+    with stepping(queue) as stepper:
+        stepper.until(lambda: marks.starts("three") and marks.starts("none"))
+        stepper.turns(3)
+        assert counts(queue) == {"running": 2, "queued": 2}
+        marks.let_go("three")
+        stepper.until(lambda: marks.starts("two") and marks.starts("one"))
+        marks.let_go("two", "one", "none")
+        stepper.to_the_end()
+
+
+def test_memory(marks):
+    queue = jobs(
+        *(job(marks.held(name), name, mem=600) for name in "ab"),
+        job(marks.held("c"), "c", mem=300),
+        workers=3,
+        mem=1000,
+    )
+    with stepping(queue) as stepper:
+        stepper.until(lambda: marks.starts("a"))
+        stepper.turns(3)
+        assert counts(queue) == {"running": 1, "queued": 2}
+        marks.let_go("a", "b", "c")
+        stepper.to_the_end()
+    assert counts(queue) == {"complete": 3}
+
+
+def test_what_can_never_fit(marks):
+    """It is refused, or told with its reason; what stands behind it runs."""
+    queue = jobs(workers=2, cpus=2)
+    with pytest.raises(Refused, match="big can never run: it asks for 3 CPUs, and there are 2"):
+        queue.submit(job("true", "big", cpus=3))
+    assert queue.all() == []
+    queue.submit_all([job("true", "gpu", gpus=1), job("true", "after", depends=("gpu",)), job("true", "other")])
+    one = worker(queue)
+    one.run()
+    assert not backends.has_more(queue, one)
+    assert outcomes(queue) == {"gpu": ("queued", None), "after": ("queued", None), "other": ("complete", 0)}
+    assert one.never == {find(queue, "gpu").uid: "it asks for 1 GPUs, and this worker has 0"}
+    run(queue, gpus=["7"])
+    assert counts(queue) == {"complete": 3}
+
+
+def test_devices_are_never_shared(kind, marks, started):
+    """Two workers, ten jobs: never two on one device at a time, and each sees its own."""
+    lock = str(marks.path("lock"))
+    line = f'mkdir "{lock}.$CUDA_VISIBLE_DEVICES" || exit 1; sleep 0.05; rmdir "{lock}.$CUDA_VISIBLE_DEVICES"; echo $CUDA_VISIBLE_DEVICES'
+    queue = jobs(*(job(line, str(number), gpus=1) for number in range(10)), gpus=["0", "1"], workers=2)
+    for process in [started() for _ in range(2)]:
+        assert process.wait(60) == 0
+    assert outcomes(queue) == {str(number): ("complete", 0) for number in range(10)}
+    for done in queue.all():
+        assert queue.door.raw(done).read("stdout").decode().split() == done.data["gpus"]
+    assert {device for done in queue.all() for device in done.data["gpus"]} == {"0", "1"}
+
+
+def test_a_worker_for_each_device(marks, started):
+    """Both work at the same time: each of two jobs waits for the other's trace."""
+    meet = "; ".join(f"until [ -e {marks.path(name)} ]; do sleep 0.02; done" for name in "01")
+    line = f"touch {marks.folder}/$CUDA_VISIBLE_DEVICES; {meet}; echo $CUDA_VISIBLE_DEVICES"
+    queue = jobs(*(job(line, str(number), gpus=1) for number in range(10)))
+    for process in [started(gpus=[device]) for device in "01"]:
+        assert process.wait(60) == 0
+    assert counts(queue) == {"complete": 10}
+    assert {stdout(queue, str(number)) for number in range(10)} == {b"0\n", b"1\n"}
+
+
+def test_a_device_that_is_named_twice(marks):
+    queue = jobs(*(job(marks.held(name, "echo $CUDA_VISIBLE_DEVICES"), name, gpus=1) for name in "abc"), workers=3)
+    with stepping(queue, workers=3, gpus=["0", "0"]) as stepper:
+        stepper.until(lambda: marks.starts("a") and marks.starts("b"))
+        stepper.turns(3)
+        assert counts(queue) == {"running": 2, "queued": 1}
+        marks.let_go("a", "b", "c")
+        stepper.to_the_end()
+    assert {stdout(queue, name) for name in "abc"} == {b"0\n"}
+
+
+def test_several_devices_and_none(marks):
+    show = "echo ${CUDA_VISIBLE_DEVICES-unset}"
+    queue = jobs(job(show, "two", gpus=2), job(show, "none"), job(show, "too many", gpus=4))
+    one = worker(queue, gpus=["a", "b", "b", "c"])
+    one.run()
+    assert (stdout(queue, "two"), stdout(queue, "none")) == (b"a,b\n", b"\n")
+    assert list(one.never) == [find(queue, "too many").uid]
+
+
+def test_devices_of_another_queue_are_busy(kind, marks):
+    other = jobs(job(marks.held("x"), "x", gpus=1), queue="other")
+    queue = jobs(job("echo $CUDA_VISIBLE_DEVICES", "a", gpus=1), workers=2)
+    with stepping(other, gpus=["0"]) as holder, stepping(queue, gpus=["0"]) as stepper:
+        holder.until(lambda: marks.starts("x"))
+        stepper.turns(5)
+        assert stands(queue, "a", Status.QUEUED)
+        marks.let_go("x")
+        holder.to_the_end()
+        stepper.to_the_end()
+    assert stdout(queue, "a") == b"0\n"
+
+
+# Parents outside of the queue
+
+
+def test_parents_that_have_ended(kind, qrec):
+    qrec("run", "true", check=True)
+    qrec("run", "false")
+    queue = jobs(job("true", "by number", depends=("1",)))
+    good, bad = (queue.store.resolve(number) for number in "12")
+    queue.submit_all([
+        job("true", "by uid", depends=(good.uid,)), job("true", "bad", depends=(bad.uid,)),
+        job("true", "any", depends_any=("2",)), job("true", "failed", depends_failed=("2",)),
+        job("true", "both", depends=(f"{good.number},by uid",)),
+    ])  # fmt: skip
+    run(queue)
+    assert outcomes(queue) == {
+        **dict.fromkeys(("by number", "by uid", "any", "failed", "both"), ("complete", 0)),
+        "bad": ("skipped", None),
+    }
+    assert find(queue, "bad").data["reason"] == "task 2 failed"
+
+
+@pytest.mark.parametrize("ends", ["true", "false", "killed", "removed"])
+def test_a_parent_that_runs_elsewhere(kind, qrec, start, marks, ends):
+    """It runs in another terminal; it ends, its recorder is killed, it is forgotten."""
+    parent = start("run", "sh", "-c", marks.held("p", ends if ends in ("true", "false") else "true"))
+    marks.began("p")
+    wait_until(lambda: Qrec().store.highest_number() == 1)
+    queue = jobs(job("true", "a", depends=("1",)), job("true", "any", depends_any=("1",)))
+    with stepping(queue) as stepper:
+        stepper.turns(3)
+        assert counts(queue) == {"queued": 2}
+        assert not stepper.worker.is_over()
+        if ends == "killed":
+            pid = queue.store.resolve("1").pid or 0
+            parent.kill()
+            parent.wait()
+            os.kill(pid, signal.SIGKILL)
+        elif ends == "removed":
+            queue.store.delete(queue.store.resolve("1").uid)
+        else:
+            marks.let_go("p")
+        stepper.to_the_end()
+    wanted = ("complete", 0) if ends == "true" else ("skipped", None)
+    assert outcomes(queue) == {"a": wanted, "any": ("complete", 0)}
+
+
+# Jobs whose command has an executor of its own
+
+
+def test_a_job_in_tmux(kind, monkeypatch):
+    """It is launched as its command's executor does, and followed to its end."""
+    line = "tmux new-session -d 'echo out; exit 3'"
+    queue = jobs(
+        job(tuple(shlex.split(line)), "a", env={"V": "x"}), job("true", "b", depends=("a",)), job("echo c", "c")
+    )
+    assert find(queue, "a").data["inner"] == "tmux"
+    run(queue)
+    assert outcomes(queue) == {"a": ("failed", 3), "b": ("skipped", None), "c": ("complete", 0)}
+    assert b"out" in stdout(queue, "a")
+
+
+# Backends
+
+
+def test_backends(kind):
+    queue = jobs(*(job("true", str(number)) for number in range(3)), job("false", "bad"))
+    seen: list[str] = []
+    outcome = backends.run(queue, told=lambda task: seen.append(task.status.value))
+    assert (outcome.interrupted, outcome.left, dict(outcome.never)) == (False, False, {})
+    assert Counter(seen) == {"running": 4, "complete": 3, "failed": 1}
+    with pytest.raises(WrongUsage, match="there is no backend 'nosuch'; there are: local, serial, tmux, slurm"):
+        backends.run(queue, "nosuch")
+    with pytest.raises(NoSuchQueue):
+        backends.run(Jobs(Qrec(), "nosuch"))
+
+
+def test_serial_is_one_at_a_time(marks):
+    lock = marks.path("lock")
+    queue = jobs(
+        *(job(f"mkdir {lock} || exit 1; sleep 0.02; rmdir {lock}") for _ in range(5)), workers=4, backend="serial"
+    )
+    backends.run(queue)
+    assert counts(queue) == {"complete": 5}
+
+
+def test_two_run_one_queue(kind, started):
+    """What one of them has submitted, another may run; none is run twice, and both end."""
+    queue = jobs(
+        *(job("echo x", str(number), depends=(str(number - 3),) if number > 2 else ()) for number in range(30))
+    )
+    for process in [started(workers=2) for _ in range(3)]:
+        assert process.wait(60) == 0
+    assert counts(queue) == {"complete": 30}
+    assert {done.attempt for done in queue.all()} == {1}
