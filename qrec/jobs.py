@@ -31,6 +31,7 @@ POLICY = ("workers", "gpus", "mem", "cpus", "preamble", "cwd", "env", "paused", 
 BROUGHT = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX")
 #: What may be changed of a job that waits.
 EDITABLE = ("priority", "message", "tags", "command", "after", "job", "pwd", "name")
+AT_ONCE = 2_000  #: jobs that are handed to the store together
 LONGEST_NAME = 200  #: characters of a queue's name
 
 
@@ -177,10 +178,10 @@ class Jobs:
 
     def submit(self, job: Submission) -> Task:
         """Put one job into the queue."""
-        return self.submit_all([job])[0]
+        return self.store.get(self.submit_all([job])[0])
 
-    def submit_all(self, jobs: Sequence[Submission]) -> list[Task]:
-        """Put jobs into the queue, all or none; they may depend on each other in any order.
+    def submit_all(self, jobs: Sequence[Submission]) -> list[str]:
+        """Put jobs into the queue, all or none, and return their uids; they may depend on each other in any order.
 
         Raises NoSuchJob for an unknown dependency, DuplicateJob, or Refused for a cycle and for what can never run.
         """
@@ -189,13 +190,13 @@ class Jobs:
                 self.create()
             intake = Intake(self, jobs)
             try:
-                tasks = intake.add()
+                uids = intake.add()
             except BaseException:
                 intake.forget_words(intake.uids)
                 raise
-            if intake.read_names and [task.uid for task in tasks] == intake.uids:
+            if intake.read_names and uids == intake.uids:
                 self._names = self.store.last_event(), intake.names
-            return tasks
+            return uids
 
     # Changing
 
@@ -245,7 +246,7 @@ class Jobs:
                 own["argv"], data = self.other_words(job, data, own.pop("command", None), intake)
             if (name := own.get("name")) is not None and name != job.name and name in self.names():
                 raise DuplicateJob(self.name, name)
-            intake.check_fits(intake.jobs[0].copy(name=label(job)), Job(**data["job"]))
+            check_fits(self.policy, label(job), Job(**data["job"]))
             return self.store.swap(job.uid, (job.status, job.attempt), job.status, data=data, **own)
 
     def other_links(self, job: Task, intake: Intake) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -254,7 +255,10 @@ class Jobs:
         ok, either, failed = (intake.parents(filter(None, words))
                               for words in (asked.depends, asked.depends_any, asked.depends_failed))  # fmt: skip
         after = tuple(dict.fromkeys((*ok, *either, *failed)))
-        intake.check_cycles([other.copy(after=after) if other.uid == job.uid else other for other in self.unfinished()])
+        others = self.unfinished()
+        check_cycles(
+            {**{one.uid: one.after for one in others}, job.uid: after}, {one.uid: label(one) for one in others}
+        )
         return after, {"any": either or None, "failed": failed or None}
 
     def other_words(
@@ -277,13 +281,18 @@ class Jobs:
     def words(self, command: str | tuple[str, ...]) -> tuple[tuple[str, ...], str, str | None]:
         """A command's words, the executor it matches, and the shell it needs, if any."""
         argv = (command,) if isinstance(command, str) else tuple(command)
-        if not argv or (len(argv) == 1 and not argv[0].strip()):
-            raise WrongUsage("there is no command; write `qrec queue submit [QUEUE] -- COMMAND...`")
+        self.check_command(argv)
         shell = bash() if len(argv) == 1 and set(argv[0]) & SHELL_CHARACTERS else None
         import shlex
 
         inner = self.door.pick_executor(argv[0] if shell else shlex.join(argv))
         return argv, inner, shell
+
+    def check_command(self, command: str | tuple[str, ...]) -> None:
+        """Raise WrongUsage for a command that is none."""
+        words = (command,) if isinstance(command, str) else command
+        if not words or (len(words) == 1 and not words[0].strip()):
+            raise WrongUsage("there is no command; write `qrec queue submit [QUEUE] -- COMMAND...`")
 
     def names(self) -> dict[str, str]:
         """The uid of every job that has a name.
@@ -338,54 +347,71 @@ class Intake:
         """Whether the names in the queue matter to a job."""
         return job.name is not None or bool(job.depends or job.depends_any or job.depends_failed)
 
-    def add(self) -> list[Task]:
-        """Add them, all or none."""
+    def add(self) -> list[str]:
+        """Add them, all or none, and return their uids; of what is present already, the uid that it has."""
+        for job in self.jobs:
+            self.check(job)
+        links = [tuple(map(self.parents, (job.depends, job.depends_any, job.depends_failed))) for job in self.jobs]
+        parents = {uid: [one for kind in each for one in kind] for uid, each in zip(self.uids, links, strict=True)}
+        names = (job.name or str(job.command) for job in self.jobs)
+        check_cycles(parents, dict(zip(self.uids, names, strict=True)))
         present = self.present() if any(job.if_absent for job in self.jobs) else {}
-        first = self.store.highest_number() + 1
+        uids: list[str] = []
+        batch: list[Bundle] = []
         turn = time.time_ns() // 1000
-        tasks: list[Task] = []
-        fresh: list[Task] = []
-        for job, uid in zip(self.jobs, self.uids, strict=True):
-            task = self.task(job, uid, turn + len(fresh))
+        for number, (job, uid) in enumerate(zip(self.jobs, self.uids, strict=True)):
+            task = self.task(job, uid, turn + number, links[number])
             known = present.get((task.argv, task.pwd)) if job.if_absent else None
-            if known is None:
-                task = task.copy(number=first + len(fresh))
-                fresh.append(task)
-            tasks.append(known or task)
-        self.forget_words(set(self.uids) - {task.uid for task in fresh})
-        self.check_cycles(fresh)
-        if len(fresh) == 1:
-            added = self.store.add(fresh[0].copy(number=0))
-            return [added if task.uid == added.uid else task for task in tasks]
-        self.store.add_all([Bundle(task=task) for task in fresh])
-        return tasks
+            uids.append(uid if known is None else known)
+            if known is not None:
+                self.forget_words([uid])
+                continue
+            batch.append(Bundle(task=task))
+            if len(batch) == AT_ONCE:
+                self.put(batch)
+        self.put(batch)
+        return uids
 
-    def present(self) -> dict[tuple[tuple[str, ...], str], Task]:
-        """What waits or runs, by its words and folder."""
-        return {(job.argv, job.pwd): job for job in self.queue.unfinished()}
+    def put(self, batch: list[Bundle]) -> None:
+        """Add some; alone, a job is the one that a person has started last."""
+        if len(self.jobs) == 1 and batch:
+            self.store.add(batch[0].task)
+        else:
+            self.store.add_all(batch)
+        batch.clear()
 
-    def task(self, job: Submission, uid: str, turn: int) -> Task:
+    def check(self, job: Submission) -> None:
+        """Refuse what cannot be run, before anything is written."""
+        self.queue.check_command(job.command)
+        if (job.cpus or job.mem or job.gpus) and not job.slurm:
+            check_fits(self.policy, job.name or "the job", Job(cpus=job.cpus, mem=job.mem, gpus=job.gpus))
+
+    def present(self) -> dict[tuple[tuple[str, ...], str], str]:
+        """The uids of what waits or runs, by words and folder."""
+        return {(job.argv, job.pwd): job.uid for job in self.queue.unfinished()}
+
+    def task(self, job: Submission, uid: str, turn: int, links: tuple[list[str], ...]) -> Task:
         """The record of a job that waits."""
         from qrec.api import unique
 
         argv, inner, shell = self.queue.words(job.command)
-        env = {**self.env, **job.env}
-        ok, either, failed = (self.parents(words) for words in (job.depends, job.depends_any, job.depends_failed))
+        env = {**self.env, **job.env} if job.env else self.env
+        ok, either, failed = links
         data: dict[str, Any] = {"inner": inner, **({"shell": shell} if shell else {})}
         shown, shown_env, count = self.without_secrets(uid, argv, env)
         if count:
             data["redacted"] = count
-        asked = Job(
-            any=tuple(either), failed=tuple(failed), env=shown_env,
-            preamble=(*self.policy.get("preamble", ()), *job.preamble),
-            **{name: getattr(job, name) for name in ALIKE},
-        )  # fmt: skip
-        self.check_fits(job, asked)
+        asked: dict[str, Any] = {
+            "any": either, "failed": failed, "env": shown_env,
+            "preamble": [*self.policy.get("preamble", ()), *job.preamble],
+        }  # fmt: skip
+        asked = {name: value for name, value in asked.items() if value}
+        asked |= {name: value for name in ALIKE if (value := getattr(job, name)) != getattr(Job, name)}
         alike = {**self.alike, "pwd": os.path.realpath(job.cwd)} if job.cwd else self.alike
         return Task(
             uid=uid, executor="queue", argv=shown, turn=turn, message=job.message, tags=unique(job.tags),
             status=Status.QUEUED, name=job.name, after=tuple(dict.fromkeys((*ok, *either, *failed))),
-            priority=job.priority, data={**data, "job": asked.asked()}, **alike,
+            priority=job.priority, data={**data, "job": asked}, **alike,
         )  # fmt: skip
 
     def without_secrets(
@@ -433,27 +459,27 @@ class Intake:
             if part:
                 yield from self.resolve(part)
 
-    def check_fits(self, job: Submission, asked: Job) -> None:
-        """Refuse what no worker of the queue can ever run, as far as its policy tells."""
-        if not (asked.cpus or asked.mem or asked.gpus) or asked.slurm or self.policy.get("backend") == "slurm":
-            return
-        from qrec.worker import limits_of
-
-        limits = limits_of(self.policy)
-        if not limits.gpus:
-            asked = asked.copy(gpus=0)  # `queue run --gpus` may still name some
-        if lack := limits.lack(asked):
-            raise Refused(f"{job.name or 'the job'} can never run: {lack}")
-
-    def check_cycles(self, tasks: Sequence[Task]) -> None:
-        """Refuse jobs that wait for each other."""
-        if round_ := cycle({task.uid: task.after for task in tasks}):
-            names = {task.uid: task.name or task.command for task in tasks}
-            raise Refused("these jobs wait for each other: " + " after ".join(names[uid] for uid in round_))
-
 
 #: What a submission and a job call by the same name.
 ALIKE = tuple("setup teardown timeout retries backoff cpus mem gpus at log slurm".split())
+
+
+def check_fits(policy: Mapping[str, Any], name: str, job: Job) -> None:
+    """Refuse what no worker of the queue can ever run, as far as its policy tells."""
+    if not (job.cpus or job.mem or job.gpus) or job.slurm or policy.get("backend") == "slurm":
+        return
+    from qrec.worker import limits_of
+
+    limits = limits_of(policy)
+    gpus = job.gpus if limits.gpus else 0  # `queue run --gpus` may still name some
+    if lack := limits.lack(job.copy(gpus=gpus)):
+        raise Refused(f"{name} can never run: {lack}")
+
+
+def check_cycles(parents: Mapping[str, Iterable[str]], names: Mapping[str, str]) -> None:
+    """Refuse jobs that wait for each other."""
+    if round_ := cycle(parents):
+        raise Refused("these jobs wait for each other: " + " after ".join(names[uid] for uid in round_))
 
 
 def checked(policy: Mapping[str, Any]) -> dict[str, Any]:

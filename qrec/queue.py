@@ -451,11 +451,11 @@ class Queue:
             new[name] = job
         self.settle_preamble()
         try:
-            tasks = self.core.submit_all([self.submission(job, new) for job in jobs])
+            uids = self.core.submit_all([self.submission(job, new) for job in jobs])
         except DuplicateJob as error:
             raise DuplicateJobError(self.name, next((name for name in new if repr(name) in str(error)), "")) from None
-        for job, task in zip(jobs, tasks, strict=True):
-            self.keep(job.bound(self, task))
+        for job, uid in zip(jobs, uids, strict=True):
+            self.keep(job.bound(self, self.core.store.get(uid)))
         return list(jobs)
 
     def keep(self, job: Job) -> None:

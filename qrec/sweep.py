@@ -129,6 +129,7 @@ def jobs_of(text: str, usual: Submission) -> list[Submission]:
         raise WrongUsage("there is no job in it")
     if len(lines) > MOST:
         raise WrongUsage(f"these are {len(lines):,} jobs; one call takes {MOST:,} at most")
+    usual = lean(usual)
     if not is_json(lines[0][1]):
         commands = [line.rstrip("\r") for _, line in lines if not line.lstrip().startswith("#")]
         return [usual.copy(command=line) for line in commands]
@@ -144,6 +145,12 @@ def jobs_of(text: str, usual: Submission) -> list[Submission]:
         except WrongUsage as error:
             raise WrongUsage(f"line {number}: {error}") from None
     return found
+
+
+def lean(usual: Submission) -> Submission:
+    """The same, holding only what is not the default: of a hundred thousand copies, that is felt."""
+    kind = type(usual)
+    return kind(**{name: value for name, value in vars(usual).items() if value != getattr(kind, name, None)})
 
 
 def is_json(line: str) -> bool:

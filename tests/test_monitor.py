@@ -104,7 +104,7 @@ def piped(**popen) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_how_jobs_stand(jobs):
-    every = jobs.submit_all([Submission(command="true") for _ in range(5)])
+    every = [jobs.store.get(uid) for uid in jobs.submit_all([Submission(command="true") for _ in range(5)])]
     submit(Jobs(jobs.door, "other"), "true")
     move(jobs, every[3], Status.RUNNING, Status.FAILED)
     found = jobs.store.standing(jobs.query())
@@ -113,7 +113,9 @@ def test_how_jobs_stand(jobs):
 
 
 def test_changes_are_told_once_and_nothing_is_told_of_what_was_there(jobs):
-    first, second = jobs.submit_all([Submission(command="true", name=name) for name in ("a", "b")])
+    first, second = [
+        jobs.store.get(uid) for uid in jobs.submit_all([Submission(command="true", name=name) for name in ("a", "b")])
+    ]
     move(jobs, first, Status.RUNNING)
     watch = Watch(Qrec(), "train")
     assert watch.look() == []
@@ -150,7 +152,10 @@ def test_what_is_known_stays_true_whatever_happens(jobs, seed):
         job = chance.choice(every) if every else None
         what = chance.randrange(8)
         if job is None or what == 0:
-            jobs.submit_all([Submission(command="true") for _ in range(chance.randrange(1, 4))])
+            [
+                jobs.store.get(uid)
+                for uid in jobs.submit_all([Submission(command="true") for _ in range(chance.randrange(1, 4))])
+            ]
         elif what == 1 and job.status.is_final:
             jobs.store.delete(job.uid)
         elif what == 2:
@@ -184,7 +189,7 @@ def test_changes_that_the_store_has_forgotten_the_events_of(one):
 
 
 def test_a_look_reads_what_has_changed_and_no_more(jobs, monkeypatch):
-    every = jobs.submit_all([Submission(command="true") for _ in range(300)])
+    every = [jobs.store.get(uid) for uid in jobs.submit_all([Submission(command="true") for _ in range(300)])]
     watch = Watch(Qrec(), "train")
     watch.look()
     watch.view(10)
@@ -244,7 +249,7 @@ def test_what_can_never_run_says_so(one, work):
 
 
 def test_the_pace_and_the_time_left(one):
-    every = one.submit_all([Submission(command="true") for _ in range(10)])
+    every = [one.store.get(uid) for uid in one.submit_all([Submission(command="true") for _ in range(10)])]
     watch = Watch(Qrec(), "train")
     watch.look()
     move(one, every[0], Status.RUNNING)
@@ -458,7 +463,7 @@ def test_lines_for_whoever_is_no_terminal(jobs, work, tmp_path, monkeypatch):
 
 def test_every_one_of_many_short_jobs_is_told_of(jobs, work, tmp_path):
     gate = gated(jobs, tmp_path)
-    jobs.submit_all([Submission(command="true") for _ in range(60)])
+    [jobs.store.get(uid) for uid in jobs.submit_all([Submission(command="true") for _ in range(60)])]
     work()
     with subprocess.Popen(CALL, stdout=subprocess.PIPE) as process:
         *seen, last = opened(process, gate)

@@ -213,12 +213,12 @@ def queue_submit(
     queue = Jobs(door, words[0] if words else DEFAULT)
     fields = asked_of({**asked, **{key: given[key] for key in ("message", "tag", "cwd", "timeout")}})
     jobs = submissions(command or (), source, sweep, {**fields, "if_absent": if_absent})
-    tasks = queue.submit_all(jobs)
+    uids = queue.submit_all(jobs)
     if start:
         from qrec.backends import start_if_none
 
         start_if_none(queue)
-    put_submitted(given, tasks)
+    put_submitted(given, queue, uids)
     tell(door)
 
 
@@ -263,14 +263,14 @@ def text_of(name: str) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def put_submitted(given: dict[str, Any], tasks: Sequence[Task]) -> None:
+def put_submitted(given: dict[str, Any], queue: Jobs, uids: Sequence[str]) -> None:
     """The uids of what waits now."""
     if given["json"]:
         from qrec.cli.show import put_json
 
-        put_json([task.summary() for task in tasks])
+        put_json([queue.store.get(uid).summary() for uid in uids])
     else:
-        sys.stdout.writelines(f"{task.uid}\n" for task in tasks)
+        sys.stdout.writelines(f"{uid}\n" for uid in uids)
 
 
 # Editing

@@ -922,7 +922,12 @@ def store_error(path: str, error: sqlite3.Error) -> StoreError:
 
 def row_of(task: Task) -> dict[str, Any]:
     """A task as columns."""
-    return {**{name: column(name, getattr(task, name)) for name in PLAIN_FIELDS}, **derived(task)}
+    row = {}
+    for name in PLAIN_FIELDS:
+        value = getattr(task, name)
+        row[name] = value if type(value) is int else column(name, value)
+    row.update(derived(task))
+    return row
 
 
 def derived(task: Task) -> dict[str, Any]:
@@ -1036,7 +1041,7 @@ def add_rows(db: sqlite3.Connection, bundles: Sequence[Bundle]) -> None:
     now = timestamp()
     for bundle in bundles:
         number = max(bundle.task.number, number + 1)
-        task = bundle.task.copy(number=number)
+        task = bundle.task if bundle.task.number == number else bundle.task.copy(number=number)
         kept = bundle.kept.get(task.attempt)
         text = text_at_once(task, kept)
         rows["tasks"].append({**row_of(task), "indexed": int(text is not None)})
