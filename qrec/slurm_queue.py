@@ -13,11 +13,11 @@ import time
 
 from qrec.errors import QrecError, StoreError
 from qrec.executors import cluster, joboutput, sbatch
-from qrec.executors.queue import Job, before_its_run, job_words, private, retried, with_words
+from qrec.executors.queue import MATCHED, Job, before_its_run, job_words, private, retried, with_words
 from qrec.graph import ANY, FAILED, OK
-from qrec.output import make_private
+from qrec.output import listed, make_private
 from qrec.process import own_environment
-from qrec.recorder import runs
+from qrec.recorder import command_line, runs
 from qrec.task import Kept, Status, Task, moment, timestamp
 from qrec.worker import Worker
 
@@ -105,7 +105,9 @@ class SlurmWorker(Worker):
         """Submit a job."""
         assert self.board is not None
         process = {**self.where, "recorder": self.mine}
-        data = {**before_its_run(task), "inner": "slurm", "process": process, self.mark: time.time()}
+        notes = before_its_run(task)
+        notes |= {"inner": "slurm", MATCHED: notes.get("inner", "shell")}
+        data = {**notes, "process": process, self.mark: time.time()}
         now = self.store.swap(
             task.uid, (Status.QUEUED, task.attempt), Status.RUNNING, known=task, started=timestamp(), data=data
         )
@@ -123,7 +125,7 @@ class SlurmWorker(Worker):
             self.not_submitted(now, f"sbatch told no job's id: {printed.strip()[:200]}")
             return
         asked = sbatch.submission([*words, "-"], task.pwd, {})
-        self.submitted(now, found, asked, script)
+        self.submitted(now, found, asked, script if given is now else script_of(now, Job.of(now)))  # without secrets
 
     def submitted(
         self, task: Task, found: tuple[str, str | None], asked: sbatch.Submission | None, script: str | None
@@ -198,14 +200,24 @@ class SlurmWorker(Worker):
 
     def explained(self, task: Task) -> Task:
         """A skipped job with the parent because of which."""
-        if task.status is not Status.SKIPPED:
+        culprit = self.culprit(task)
+        while culprit is not None and (above := self.culprit(culprit)) is not None:
+            culprit = above
+        if culprit is None:
             return task
-        culprits = (uid for uid, kind in Job.of(task).links(task.after) if kind == OK)
-        for uid in culprits:
+        return self.store.change(task.uid, data={**task.data, "reason": self.reason_of(culprit.uid)})
+
+    def culprit(self, task: Task) -> Task | None:
+        """The parent that did not end as a skipped job needed it."""
+        if task.status is not Status.SKIPPED or "submission" not in task.data:
+            return None
+        for uid, kind in Job.of(task).links(task.after):
             parent = self.known(uid)
-            if parent is not None and parent.status.is_final and parent.status is not Status.COMPLETE:
-                return self.store.change(task.uid, data={**task.data, "reason": self.reason_of(uid)})
-        return task
+            if parent is None or not parent.status.is_final or kind == ANY:
+                continue
+            if (parent.status is Status.COMPLETE) == (kind == FAILED):
+                return parent
+        return None
 
     def clear_away(self, task: Task) -> None:
         """Remove the files that were only there for Slurm, once the store has what is in them."""
@@ -224,6 +236,9 @@ class SlurmWorker(Worker):
     def adopt(self) -> None:
         """See to jobs whose worker died while it submitted them: Slurm has them, by their comment, or has not."""
         left = [task for task in self.elsewhere.values() if self.is_left(task)]
+        if left:
+            calls = set(command_lines())  # an sbatch outlives its worker, and may still submit
+            left = [task for task in left if not any(flag_of(task) in call for call in calls)]
         if not left:
             return
         known = dict(comments())
@@ -260,6 +275,16 @@ def script_of(task: Task, job: Job) -> str:
 def comment_of(task: Task) -> str:
     """By what a job is known whose id was not heard."""
     return f"{task.uid}.{task.attempt}"
+
+
+def flag_of(task: Task) -> bytes:
+    """The word that tells sbatch of it."""
+    return f"\0--comment={comment_of(task)}\0".encode()
+
+
+def command_lines() -> Iterator[bytes]:
+    """The words of all processes here."""
+    return (command_line(name) for name in listed("/proc") if name.isdecimal())
 
 
 def comments() -> Iterator[tuple[str, str]]:

@@ -592,6 +592,8 @@ class Worker:
         if task.status.is_final:
             self.elsewhere.pop(task.uid, None)
             self.board.ended(task.uid, task.status)
+            if ours and task.status is Status.COMPLETE and task.data.get("redacted"):
+                forget_words(self.home, task.uid)
         elif ours:
             self.elsewhere[task.uid] = task
 

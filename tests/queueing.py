@@ -92,7 +92,7 @@ def worker(queue: Jobs, **how: Any) -> Worker:
 
 @contextmanager
 def stepping(queue: Jobs, **how: Any) -> Iterator[Stepper]:
-    """A worker whose turns the test makes; whatever it runs is killed in the end by who started the test's processes."""
+    """A worker whose turns the test makes."""
     stepper = Stepper(worker(queue, **how))
     try:
         yield stepper
@@ -211,6 +211,11 @@ def is_there(pid: int) -> bool:
 def pid_of(marks: Marks, name: str) -> int:
     """The pid that a job has left under this name."""
     return int(wait_until(lambda: marks.path(name).exists() and marks.path(name).read_text().strip(), what=name))
+
+
+def pid_in(queue: Jobs, name: str) -> int:
+    """The pid of a job as soon as it is recorded."""
+    return wait_until(lambda: find(queue, name).pid or 0, what=f"{name} to be told")
 
 
 def kill(pid: int) -> None:

@@ -12,7 +12,6 @@ from qrec.errors import CouldNotStart, NoSuchTask, Refused, StaleTask
 from qrec.executors.base import action
 from qrec.executors.shell import ShellExecutor, words_to_run
 from qrec.output import attempt_folder, file_size, listed, make_private
-from qrec.process import shim_process, start_ticks
 from qrec.process import end_family, shim_process, start_ticks
 from qrec.recorder import runs, without_process
 from qrec.spool import private_words
@@ -48,6 +47,8 @@ exit "$qrec_told"
 """
 #: What `started` holds where a claim is being given back: nobody has begun it.
 GIVEN_BACK = b"given back\n"
+#: The note of the executor that a job's command matches, as long as another one has it.
+MATCHED = "matched"
 #: What belongs to one execution of a job and not to the next.
 OF_ONE_RUN = ("process", "slot", "gpus", "reason", "interrupted", "slurm", "submission")
 
@@ -303,7 +304,9 @@ def retried(recorder: Recorder, task: Task, **notes: Any) -> Task:
 
 def before_its_run(task: Task) -> dict[str, Any]:
     """A job's notes as they were before it ran."""
-    return {name: value for name, value in without_process(task).items() if name not in OF_ONE_RUN}
+    notes = {name: value for name, value in without_process(task).items() if name not in OF_ONE_RUN}
+    inner = notes.pop(MATCHED, None)
+    return {**notes, "inner": inner} if inner else notes
 
 
 def has_processes(uid: str) -> bool:

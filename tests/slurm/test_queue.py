@@ -172,7 +172,8 @@ def test_retries_and_the_queue_again(marks):
     backends.run(queue, "local")
     assert {name: end[0] for name, end in outcomes(queue).items()} == dict.fromkeys(("r", "bad", "after"), "complete")
     assert [marks.starts(name) for name in ("r", "bad", "after")] == [2, 2, 1]
-    assert "slurm" not in find(queue, "bad").data
+    assert find(queue, "bad").data["inner"] == "shell"
+    assert not {"slurm", "matched"} & find(queue, "bad").data.keys()
 
 
 def test_resources_are_translated(marks):
@@ -197,7 +198,8 @@ def words_of(shown: str) -> list[str]:
 def test_what_slurm_refuses(home):
     """It fails with Slurm's words; the others are not concerned."""
     queue = jobs(
-        job("true", "bad", slurm={"partition": "no-such-partition"}), job("true", "after", depends=("bad",)), job("true", "good"),
+        job("true", "bad", slurm={"partition": "no-such-partition"}), job("true", "good"),
+        job("true", "after", depends=("bad",)),
     )  # fmt: skip
     on_slurm(queue)
     assert outcomes(queue) == {"bad": ("failed", 1), "after": ("skipped", None), "good": ("complete", 0)}
@@ -283,7 +285,8 @@ def test_a_worker_is_killed_while_sbatch_goes_on(marks, started, tmp_path, monke
     folder.mkdir()
     gate = shlex.quote(str(marks.path("sbatch.gate")))
     (folder / "sbatch").write_text(
-        f'#!/bin/bash\n{marks.once("sbatch")}\nuntil [ -e {gate} ]; do sleep 0.05; done\nexec {shutil.which("sbatch")} "$@"\n'
+        f"#!/bin/bash\n{marks.once('sbatch')}\nuntil [ -e {gate} ]; do sleep 0.05; done\n"
+        f'exec {shutil.which("sbatch")} "$@"\n'
     )
     (folder / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
@@ -351,7 +354,8 @@ def test_parents_outside(qrec, submit):
     qrec("run", "false")
     qrec("run", "sbatch", "--parsable", "--wrap", "sleep 2; exit 5", check=True)
     queue = jobs(
-        job("true", "bad", depends=("1",)), job("true", "any", depends_any=("1", "2")), job("true", "failed", depends_failed=("2",)),
+        job("true", "bad", depends=("1",)), job("true", "any", depends_any=("1", "2")),
+        job("true", "failed", depends_failed=("2",)),
         job("true", "ok", depends=("2",)),
     )  # fmt: skip
     on_slurm(queue)
