@@ -12,9 +12,10 @@ import time
 
 from qrec.errors import CouldNotStart, StoreUnwritable, WrongUsage
 from qrec.output import make_private
+from qrec.presence import workers
 from qrec.process import spawn, start_ticks
 from qrec.task import UNFINISHED, Record, Status, Task
-from qrec.worker import Worker, workers
+from qrec.worker import Worker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,12 +11,14 @@ from qrec.errors import NoSuchTask
 from qrec.executors.queue import Job
 from qrec.graph import ANY, FAILED
 from qrec.jobs import label
+from qrec.limits import limits_of
+from qrec.presence import workers
 from qrec.reason import reason
 from qrec.recorder import runs
 from qrec.stores.base import Query
 from qrec.task import Status, Task
 from qrec.units import duration, size
-from qrec.worker import WORDS, limits_of, workers
+from qrec.worker import WORDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qrec.jobs import Jobs
-    from qrec.worker import Limits
+    from qrec.limits import Limits
 
 NAMED = 5  #: jobs that a sentence names; of more it tells how many
 

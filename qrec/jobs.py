@@ -468,7 +468,7 @@ def check_fits(policy: Mapping[str, Any], name: str, job: Job) -> None:
     """Refuse what no worker of the queue can ever run, as far as its policy tells."""
     if not (job.cpus or job.mem or job.gpus) or job.slurm or policy.get("backend") == "slurm":
         return
-    from qrec.worker import limits_of
+    from qrec.limits import limits_of
 
     limits = limits_of(policy)
     gpus = job.gpus if limits.gpus else 0  # `queue run --gpus` may still name some

@@ -43,11 +43,11 @@ from qrec.executors.queue import with_words
 from qrec.graph import OK
 from qrec.jobs import Jobs, Submission
 from qrec.output import Frozen, make_private, merged
+from qrec.presence import workers
 from qrec.redact import REDACTED
 from qrec.script import commands, line_of, script
 from qrec.task import UNFINISHED, Status, Task, moment
 from qrec.units import size_in_bytes, time_to_come
-from qrec.worker import workers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -125,8 +125,9 @@ def main() -> None:
         entry = json.load(file)
     os.chdir(entry["folder"])
     from qrec.api import Qrec
+    from qrec.presence import Presence
     from qrec.task import Status
-    from qrec.worker import Presence, Worker
+    from qrec.worker import Worker
 
     failed = False
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any
 
-    from qrec.worker import Running
+    from qrec.running import Running
 
 AT_ONCE = 25  #: jobs that are submitted before the others are looked at again
 ANSWER = 60.0  #: seconds that sbatch may take

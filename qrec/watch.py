@@ -12,11 +12,12 @@ from itertools import islice
 from qrec.errors import StoreBusy, StoreUnwritable
 from qrec.executors.queue import Job
 from qrec.jobs import Jobs, label
+from qrec.limits import limits_of
 from qrec.output import STREAMS, Files, attempt_folder, file_size, text
+from qrec.presence import workers
 from qrec.reason import reason
 from qrec.task import UNFINISHED, Record, Status, moment
 from qrec.terminal_text import plain
-from qrec.worker import limits_of, workers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,13 +10,11 @@ killed at any moment, and the next one adopts what runs, settles what has ended,
 from __future__ import annotations
 
 import heapq
-import json
 import os
 import select
 import signal
 import time
 
-from qrec.config import replace_file
 from qrec.errors import CouldNotStart, NoSuchTask, QrecError, StaleTask, StoreError
 from qrec.executors.queue import (
     Job,
@@ -30,40 +28,26 @@ from qrec.executors.queue import (
 )
 from qrec.graph import Board
 from qrec.keeper import Began, Keeper, Order
-from qrec.output import (
-    BLOCK,
-    FOLD_LIMIT,
-    MARKS,
-    STREAMS,
-    Files,
-    Writer,
-    attempt_folder,
-    fold,
-    listed,
-    make_private,
-    remove_folder,
-)
-from qrec.process import Identity, boot_id, family, pid_namespace, send, start_ticks, write_all
-from qrec.recorder import ended_fields, explained, oom_kills, runs, without_process
+from qrec.limits import Limits, Room, limits_of
+from qrec.output import Writer, attempt_folder
+from qrec.presence import Presence
+from qrec.process import boot_id, pid_namespace, start_ticks
+from qrec.recorder import ended_fields, explained, oom_kills, runs
+from qrec.running import LOOK, Folders, Running
 from qrec.spool import forget_words
 from qrec.stores.base import Query
-from qrec.task import Kept, Record, Status, Task, timestamp
+from qrec.task import Status, Task, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from qrec.api import Qrec
-    from qrec.facts import Changes
-    from qrec.process import Ended
-    from qrec.usage import Meter
 
 POLL = 0.05  #: seconds between two looks at the store while nothing happens here
-LOOK = 0.1  #: seconds between two looks at a running job, and until one is worth more than its end
 OUTSIDE = 1.0  #: seconds between two looks at parents that are not of this queue, and at other workers' jobs
 PACE = 8  #: over how many jobs the pace is averaged
-PATCHED = 1.0  #: seconds a job runs before git is asked what differs from the commit
 FACTS = 5.0  #: seconds for which what surrounds a folder is taken to be the same
 PASSED = 100  #: ready jobs that do not fit now, behind which no other is looked at
 SKIPPED_AT_ONCE = 500  #: doomed jobs in one transaction
@@ -72,183 +56,6 @@ AHEAD = 16  #: how many
 TOGETHER = 0.005  #: seconds in which the ends of such jobs are gathered, to be written down at once
 CALLED_BACK = 0.1  #: seconds after which what was ordered ahead and has not begun is called back
 TRY_AGAIN = 1.0  #: seconds until a store that failed is asked again
-
-
-class Limits(Record):
-    """What the jobs of a worker may use together."""
-
-    slots: int = 1
-    cpus: int = 0
-    mem: int = 0  #: bytes
-    gpus: tuple[str, ...] = ()  #: names of devices; one that is there twice may be shared by two jobs
-
-    def lack(self, job: Job) -> str:
-        """Why a job can never run within these limits; nothing if it can."""
-        from qrec.units import size
-
-        if (job.cpus or 0) > self.cpus:
-            return f"it asks for {job.cpus} CPUs, and there are {self.cpus}"
-        if (job.mem or 0) > self.mem:
-            return f"it asks for {size(job.mem or 0)} of memory, and there are {size(self.mem)}"
-        if job.gpus > len(set(self.gpus)):
-            return f"it asks for {job.gpus} GPUs, and this worker has {len(set(self.gpus))}"
-        return ""
-
-
-def limits_of(policy: Mapping[str, Any], **chosen: Any) -> Limits:
-    """The limits that a queue's policy and a call's own choices make; what nobody said is this machine's."""
-    from qrec.facts import usable_cpus
-
-    said = {**policy, **{name: value for name, value in chosen.items() if value is not None}}
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return Limits(
-        slots=int(said.get("workers") or 1), cpus=said.get("cpus") or usable_cpus(), mem=said.get("mem") or memory,
-        gpus=tuple(map(str, said.get("gpus") or ())),
-    )  # fmt: skip
-
-
-class Room:
-    """What is left of the limits while jobs are chosen.  What one does not find is kept for it from those behind."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.slots, self.cpus, self.mem = limits.slots, limits.cpus, limits.mem
-        self.devices = list(limits.gpus)
-        self.looked = False  #: whether it is known which devices are busy
-
-    def occupy(self, job: Job, slot: bool = True) -> None:
-        """Count a job that runs."""
-        self.slots -= slot
-        self.cpus -= job.cpus or 0
-        self.mem -= job.mem or 0
-
-    def hold(self, devices: Iterable[str]) -> None:
-        """Devices that are busy."""
-        self.looked = True
-        for device in devices:
-            if device in self.devices:
-                self.devices.remove(device)
-
-    def take(self, job: Job) -> tuple[str, ...] | None:
-        """The devices for a job that fits; None if it does not."""
-        self.cpus -= job.cpus or 0
-        self.mem -= job.mem or 0
-        chosen = tuple(dict.fromkeys(self.devices))[: job.gpus]
-        if chosen:  # only then it was looked which devices are busy
-            self.hold(chosen)
-        if (job.cpus and self.cpus < 0) or (job.mem and self.mem < 0) or len(chosen) < job.gpus:
-            return None
-        self.slots -= 1
-        return chosen
-
-
-class Running:
-    """A job that runs under our keeper."""
-
-    def __init__(self, task: Task, job: Job, slot: int, folder: str) -> None:
-        self.task = task
-        self.job = job
-        self.slot = slot
-        self.folder = folder
-        self.pid: int | None = None
-        self.seconds = 0.0  #: how long it ran
-        self.begin()
-        self.told = False  #: whether the store has its pid
-        self.ended: Ended | None = None
-        self.over_limit = False
-        self.kill_at = float("inf")  #: when it is killed, since it was asked to end
-        self.asked: list[Identity] = []  #: the processes that were asked
-        self.facts: dict[str, Any] = {}
-        self.oom_kills = 0
-        self.writer: Writer | None = None
-        self.meter: Meter | None = None
-        self.changes: Changes | None = None
-        self.folded = False  #: whether the store has its output
-        self.shown = dict.fromkeys(STREAMS, 0)  #: how many bytes of each stream were shown
-
-    def begin(self) -> None:
-        """It begins now."""
-        self.began = time.monotonic()
-        self.deadline = self.began + self.job.timeout if self.job.timeout else float("inf")
-        self.next_look = self.began + LOOK
-
-    def ask_to_end(self, grace: float, number: int = signal.SIGTERM) -> None:
-        """Ask the job's processes to end; they are killed after `grace` seconds."""
-        if self.pid is not None and self.kill_at == float("inf"):
-            self.asked = family(self.pid)
-            for member in self.asked:
-                send(member.pid, number)
-            self.kill_at = time.monotonic() + grace
-
-    def kill(self) -> None:
-        """Kill what is left of the job's processes."""
-        for member in [*self.asked, *(family(self.pid) if self.pid is not None else [])]:
-            if member.alive():
-                send(member.pid, signal.SIGKILL)
-        self.kill_at = time.monotonic() + 1.0
-
-    def look(self) -> None:
-        """Note how its output has grown and what it uses; ask git, once it runs for a while."""
-        now = time.monotonic()
-        if self.writer is None:
-            self.writer = Writer(self.folder)
-            self.writer.began = self.writer.last = self.began
-        self.writer.observe()
-        self.next_look = now + LOOK
-        if self.pid is None:
-            return
-        if self.meter is None:
-            from qrec.usage import Meter
-
-            keeper = self.task.data["process"]["command"][0]
-            self.meter = Meter(self.pid, os.path.join(self.folder, "series"), self.began, keeper)
-        self.next_look = now + min(LOOK, max(0.0, self.meter.tick()))
-        if self.changes is None and now - self.began > PATCHED and "repository" in self.facts:
-            from qrec.facts import Changes
-
-            self.changes = Changes(self.task.pwd, os.path.join(self.folder, "patch"))
-            self.changes.begin()
-
-
-class Folders:
-    """Gives jobs their folders, and uses those again that have become empty.
-
-    To remove a folder and make another takes some file systems longer than a short job runs; to rename one does not.
-    """
-
-    def __init__(self) -> None:
-        self.empty: list[str] = []
-        self.parents: set[str] = set()
-
-    def give(self, folder: str) -> None:
-        """Make a folder for an attempt.  Raises OSError."""
-        parent = os.path.dirname(folder)
-        if parent not in self.parents:
-            make_private(parent)
-            self.parents.add(parent)
-        if self.empty:
-            try:
-                os.rename(self.empty.pop(), folder)
-                return
-            except OSError:
-                pass  # somebody has cleared it away, or there is one already
-        make_ready(folder)
-
-    def take_back(self, folder: str) -> None:
-        """Empty a folder that nobody needs any more."""
-        try:
-            for name in os.listdir(folder):
-                os.unlink(f"{folder}/{name}")
-            self.empty.append(folder)
-        except OSError:
-            remove_folder(folder)
-
-    def remove(self) -> None:
-        """Remove what is empty now."""
-        for folder in (*self.empty, *self.parents):
-            try:
-                os.rmdir(folder)
-            except OSError:
-                pass  # not empty, or gone
 
 
 class Worker:
@@ -283,7 +90,6 @@ class Worker:
         executor = door.executor("queue")
         assert isinstance(executor, QueueExecutor)
         self.executor = executor
-        self.executor.recorder.grace = door.recorder.grace
         self.grace = door.recorder.grace
         self.mine = [os.getpid(), start_ticks(os.getpid()) or 0]
         self.where = {"boot": boot_id(), "namespace": pid_namespace()}
@@ -481,20 +287,12 @@ class Worker:
             if now >= one.next_look:
                 one.look()
                 if self.show:
-                    self.show_output(one)
+                    one.show()
 
     def is_anyone_late(self, now: float) -> bool:
         """Whether a job that was ordered ahead has waited for longer than a moment."""
         waiting = (one for one in self.running.values() if one.pid is None and not one.ended)
         return any(now - one.began > CALLED_BACK for one in waiting)
-
-    def show_output(self, one: Running) -> None:
-        """Print what a job has printed since."""
-        files = Files(one.folder)
-        for number, stream in enumerate(STREAMS, 1):
-            while one.job.log and (block := files.read(stream, one.shown[stream], BLOCK)):
-                one.shown[stream] += len(block)
-                write_all(number, memoryview(block))
 
     def learn(self) -> None:
         """What others have changed in the store since the last turn."""
@@ -713,34 +511,13 @@ class Worker:
             status = Status.CANCELLED
         killed = oom_kills() - one.oom_kills if ended.signal == signal.SIGKILL else 0
         fields["data"] |= explained(task.copy(status=status, **fields), killed)
-        kept = self.fold(one)
+        kept = one.kept()
         try:
             done = self.store.swap(task.uid, (Status.RUNNING, task.attempt), status, kept=kept, known=task, **fields)
         except (StaleTask, NoSuchTask):
             return self.known(task.uid) or task.copy(status=Status.LOST)
         one.folded = kept is not None
         return done
-
-    def fold(self, one: Running) -> Kept | None:
-        """What a job left, with an index of its times, if it is small."""
-        if one.writer is None:  # it was too short to be looked at, so that there is nothing but its streams
-            return self.fold_short(one)
-        one.writer.observe()
-        one.writer.close()
-        return fold(one.folder)
-
-    def fold_short(self, one: Running) -> Kept | None:
-        """The same of a job that ran for a moment."""
-        files = Files(one.folder)
-        sizes = {stream: files.size(stream) for stream in STREAMS}
-        if sum(sizes.values()) > FOLD_LIMIT:
-            one.look()
-            return self.fold(one)
-        passed = round((time.monotonic() - one.began) * 1000)
-        lines = [f"{MARKS[stream]} {size}\n" for stream, size in sizes.items() if size]
-        timing = "".join(f"{passed if not number else 0} {line}" for number, line in enumerate(lines))
-        streams = {stream: files.read(stream) if size else b"" for stream, size in sizes.items()}
-        return Kept(stdout=streams["stdout"], stderr=streams["stderr"], timing=timing.encode())
 
     def may_be_retried(self, one: Running, task: Task) -> bool:
         """Whether a job that has failed is tried again by itself."""
@@ -760,10 +537,10 @@ class Worker:
             if one is None:
                 continue
             if self.show:
-                self.show_output(one)
+                one.show()
             if one.folded:
                 self.folders.take_back(one.folder)
-            if task.status in (Status.COMPLETE, Status.CANCELLED):
+            if task.status is Status.COMPLETE:  # anything else may be tried again
                 forget_words(self.home, task.uid)
 
     def skip(self) -> list[Task]:
@@ -1001,60 +778,3 @@ class signals:
             worker.cancelling = True
             for one in worker.running.values():
                 worker.cancel(one)
-
-
-# Who works
-
-
-class Presence:
-    """A file that tells others of a worker, as long as the `with` lasts: `<home>/workers/<pid>-<ticks>.json`."""
-
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
-        self.path = os.path.join(worker.home, "workers", f"{worker.mine[0]}-{worker.mine[1]}.json")
-
-    def __enter__(self) -> None:
-        worker = self.worker
-        about = {
-            **worker.where, "host": worker.host, "pid": worker.mine[0], "ticks": worker.mine[1], "queue": worker.queue,
-            "keep": worker.keep, "since": timestamp(), "chosen": worker.chosen,
-        }  # fmt: skip
-        try:
-            make_private(os.path.dirname(self.path))
-            replace_file(self.path, json.dumps(about).encode())
-        except OSError:
-            pass  # it works unseen
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            os.unlink(self.path)
-        except OSError:
-            pass
-
-
-def workers(home: str, queue: str | None = None) -> list[dict[str, Any]]:
-    """The workers of a home, of one queue or of all; what dead ones have left is removed."""
-    found = []
-    folder = os.path.join(home, "workers")
-    for name in listed(folder):
-        path = os.path.join(folder, name)
-        if not name.endswith(".json"):
-            continue
-        try:
-            with open(path, encoding="utf-8") as file:
-                about = json.load(file)
-            who = Identity(**{key: about[key] for key in ("host", "boot", "namespace", "pid", "ticks")})
-            alive = who.alive()
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if alive is False:
-            try:
-                os.unlink(path)
-            except OSError:
-                pass
-        elif queue is None or about.get("queue") == queue:
-            found.append(about)
-    return found
-
-
-__all__ = ["Limits", "Worker", "limits_of", "without_process", "workers"]

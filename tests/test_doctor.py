@@ -18,10 +18,11 @@ from qrec.doctor import CHECKS, MENDED, NOTE, OK, PROBLEM, Doctor, Finding
 from qrec.errors import StoreBroken
 from qrec.jobs import Jobs, Submission
 from qrec.output import attempt_folder
+from qrec.presence import Presence, workers
 from qrec.spool import WORDS, private_words
 from qrec.stores.base import REMOVED
 from qrec.task import Kept, Status, Task, new_uid, timestamp
-from qrec.worker import Presence, Worker, workers
+from qrec.worker import Worker
 from tests.helpers import wait_until
 from tests.test_trouble import READ_ONLY, SMALL_DISK, disk, fill  # noqa: F401
 

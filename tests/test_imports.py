@@ -111,7 +111,8 @@ FLOORS = (
     timeline terminal_text""",
     "stores recorder observer keeper adopted pane published why compare",
     "executors hooks doors",
-    "api worker jobs launch queue script backends sessions slurm_queue explain sweep drawing gc doctor watch",
+    """api worker limits running presence jobs launch queue script backends sessions slurm_queue explain sweep drawing
+    gc doctor watch""",
     "__init__ __main__ cli dashboard monitor progress",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

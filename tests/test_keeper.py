@@ -20,8 +20,8 @@ from qrec.api import Qrec
 from qrec.jobs import Jobs
 from qrec.keeper import Began, Done, Keeper, Order
 from qrec.output import attempt_folder
+from qrec.presence import workers
 from qrec.task import Status
-from qrec.worker import workers
 from tests.helpers import wait_until
 from tests.queueing import (
     CRASHED,

@@ -18,8 +18,8 @@ from qrec.api import Qrec
 from qrec.cli.gantt import gantt
 from qrec.explain import explain
 from qrec.jobs import Jobs
+from qrec.presence import workers
 from qrec.task import Status, Task, timestamp
-from qrec.worker import workers
 from tests.helpers import Result, wait_until
 from tests.queueing import Marks
 from tests.terminals import INTR, Terminal

@@ -26,8 +26,9 @@ from qrec.api import Qrec
 from qrec.errors import NoSuchQueue, Refused, WrongUsage
 from qrec.jobs import Jobs
 from qrec.output import merged
+from qrec.running import Running
 from qrec.task import Status, moment
-from qrec.worker import Running, Worker
+from qrec.worker import Worker
 from tests.helpers import wait_until
 from tests.queueing import (
     Marks,

@@ -75,7 +75,7 @@ def put_script(queue: Jobs, jobs: Sequence[Task], backend: str | None) -> None:
 
 def published(queue: Jobs, jobs: Sequence[Task], picture: Picture) -> dict[str, Any]:
     """A queue as JSON.  The keys are published."""
-    from qrec.worker import workers
+    from qrec.presence import workers
 
     return {
         "queue": queue.name,
@@ -211,7 +211,7 @@ def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def listed(queue: Jobs) -> dict[str, Any]:
     """A queue in the list."""
-    from qrec.worker import workers
+    from qrec.presence import workers
 
     policy = queue.policy
     return {

@@ -209,8 +209,8 @@ def queue_wait(given: dict[str, Any], queue: str | None) -> int:
     from qrec.cli.queue_looking import counted
     from qrec.cli.run import time_limit
     from qrec.cli.show import put, put_json
+    from qrec.presence import workers
     from qrec.recorder import TIMED_OUT
-    from qrec.worker import workers
 
     timeout = time_limit(given["timeout"])
     door = looking(given)

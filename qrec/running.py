@@ -1,0 +1,163 @@
+"""A job that runs under a worker's keeper, and the folder that it runs in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from qrec.executors.queue import make_ready
+from qrec.output import BLOCK, FOLD_LIMIT, MARKS, STREAMS, Files, Writer, fold, make_private, remove_folder
+from qrec.process import Identity, family, send, write_all
+from qrec.task import Kept, Task
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from qrec.executors.queue import Job
+    from qrec.facts import Changes
+    from qrec.process import Ended
+    from qrec.usage import Meter
+
+LOOK = 0.1  #: seconds between two looks at a running job, and until one is worth more than its end
+PATCHED = 1.0  #: seconds a job runs before git is asked what differs from the commit
+
+
+class Running:
+    """A job that runs under our keeper."""
+
+    def __init__(self, task: Task, job: Job, slot: int, folder: str) -> None:
+        self.task = task
+        self.job = job
+        self.slot = slot
+        self.folder = folder
+        self.pid: int | None = None
+        self.seconds = 0.0  #: how long it ran
+        self.begin()
+        self.told = False  #: whether the store has its pid
+        self.ended: Ended | None = None
+        self.over_limit = False
+        self.kill_at = float("inf")  #: when it is killed, since it was asked to end
+        self.asked: list[Identity] = []  #: the processes that were asked
+        self.facts: dict[str, Any] = {}
+        self.oom_kills = 0
+        self.writer: Writer | None = None
+        self.meter: Meter | None = None
+        self.changes: Changes | None = None
+        self.folded = False  #: whether the store has its output
+        self.shown = dict.fromkeys(STREAMS, 0)  #: how many bytes of each stream were shown
+
+    def begin(self) -> None:
+        """It begins now."""
+        self.began = time.monotonic()
+        self.deadline = self.began + self.job.timeout if self.job.timeout else float("inf")
+        self.next_look = self.began + LOOK
+
+    def ask_to_end(self, grace: float, number: int = signal.SIGTERM) -> None:
+        """Ask the job's processes to end; they are killed after `grace` seconds."""
+        if self.pid is not None and self.kill_at == float("inf"):
+            self.asked = family(self.pid)
+            for member in self.asked:
+                send(member.pid, number)
+            self.kill_at = time.monotonic() + grace
+
+    def kill(self) -> None:
+        """Kill what is left of the job's processes."""
+        for member in [*self.asked, *(family(self.pid) if self.pid is not None else [])]:
+            if member.alive():
+                send(member.pid, signal.SIGKILL)
+        self.kill_at = time.monotonic() + 1.0
+
+    def look(self) -> None:
+        """Note how its output has grown and what it uses; ask git, once it runs for a while."""
+        now = time.monotonic()
+        if self.writer is None:
+            self.writer = Writer(self.folder)
+            self.writer.began = self.writer.last = self.began
+        self.writer.observe()
+        self.next_look = now + LOOK
+        if self.pid is None:
+            return
+        if self.meter is None:
+            from qrec.usage import Meter
+
+            keeper = self.task.data["process"]["command"][0]
+            self.meter = Meter(self.pid, os.path.join(self.folder, "series"), self.began, keeper)
+        self.next_look = now + min(LOOK, max(0.0, self.meter.tick()))
+        if self.changes is None and now - self.began > PATCHED and "repository" in self.facts:
+            from qrec.facts import Changes
+
+            self.changes = Changes(self.task.pwd, os.path.join(self.folder, "patch"))
+            self.changes.begin()
+
+    def kept(self) -> Kept | None:
+        """What the job has left, with an index of its times, if it is small enough for the store."""
+        if self.writer is None:  # it was too short to be looked at, so that there is nothing but its streams
+            return self.kept_of_a_moment()
+        self.writer.observe()
+        self.writer.close()
+        return fold(self.folder)
+
+    def kept_of_a_moment(self) -> Kept | None:
+        """The same of a job that ran for a moment."""
+        files = Files(self.folder)
+        sizes = {stream: files.size(stream) for stream in STREAMS}
+        if sum(sizes.values()) > FOLD_LIMIT:
+            self.look()
+            return self.kept()
+        passed = round((time.monotonic() - self.began) * 1000)
+        lines = [f"{MARKS[stream]} {size}\n" for stream, size in sizes.items() if size]
+        timing = "".join(f"{passed if not number else 0} {line}" for number, line in enumerate(lines))
+        streams = {stream: files.read(stream) if size else b"" for stream, size in sizes.items()}
+        return Kept(stdout=streams["stdout"], stderr=streams["stderr"], timing=timing.encode())
+
+    def show(self) -> None:
+        """Print what the job has printed since."""
+        files = Files(self.folder)
+        for number, stream in enumerate(STREAMS, 1):
+            while self.job.log and (block := files.read(stream, self.shown[stream], BLOCK)):
+                self.shown[stream] += len(block)
+                write_all(number, memoryview(block))
+
+
+class Folders:
+    """Gives jobs their folders, and uses those again that have become empty.
+
+    To remove a folder and make another takes some file systems longer than a short job runs; to rename one does not.
+    """
+
+    def __init__(self) -> None:
+        self.empty: list[str] = []
+        self.parents: set[str] = set()
+
+    def give(self, folder: str) -> None:
+        """Make a folder for an attempt.  Raises OSError."""
+        parent = os.path.dirname(folder)
+        if parent not in self.parents:
+            make_private(parent)
+            self.parents.add(parent)
+        if self.empty:
+            try:
+                os.rename(self.empty.pop(), folder)
+                return
+            except OSError:
+                pass  # somebody has cleared it away, or there is one already
+        make_ready(folder)
+
+    def take_back(self, folder: str) -> None:
+        """Empty a folder that nobody needs any more."""
+        try:
+            for name in os.listdir(folder):
+                os.unlink(f"{folder}/{name}")
+            self.empty.append(folder)
+        except OSError:
+            remove_folder(folder)
+
+    def remove(self) -> None:
+        """Remove what is empty now."""
+        for folder in (*self.empty, *self.parents):
+            try:
+                os.rmdir(folder)
+            except OSError:
+                pass  # not empty, or gone
