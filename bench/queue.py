@@ -13,6 +13,7 @@ import argparse
 import os
 import random
 import re
+import resource
 import shutil
 import statistics
 import subprocess
@@ -60,19 +61,24 @@ class Place:
 
     def call(self, *argv: str, codes: tuple[int, ...] = (0,)) -> tuple[float, float]:
         """Wall and CPU seconds of a command with its children."""
-        began, before = time.perf_counter(), os.times()
+        began, before = time.perf_counter(), cpu_of_children()
         done = subprocess.run(
             argv, env=self.environment, cwd=self.path, stdin=subprocess.DEVNULL, capture_output=True, check=False
         )
-        after = os.times()
+        cpu = cpu_of_children() - before
         assert done.returncode in codes, (argv, done.stdout[-500:], done.stderr[-500:])
-        cpu = sum(after[2:4]) - sum(before[2:4])
         return time.perf_counter() - began, cpu
 
     def remove(self) -> None:
         """Everything goes."""
         subprocess.run(["tmux", "kill-server"], env=self.environment, capture_output=True, check=False)
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def cpu_of_children() -> float:
+    """CPU seconds of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 # The tools; each returns the seconds that so many `true` took
