@@ -12,7 +12,11 @@ from qrec.task import Kept, Status
 from tests.contract.store import make
 
 #: What each later version has brought; taken away again, a store is as the version before left it.
-BROUGHT = {2: "DROP TABLE extras", 3: "DROP INDEX tasks_queue; DROP TABLE queues"}
+BROUGHT = {
+    2: "DROP TABLE extras",
+    3: "DROP INDEX tasks_queue; DROP TABLE queues",
+    4: "DROP INDEX tasks_started; DROP INDEX tasks_seconds; DROP INDEX tasks_memory",
+}
 
 
 def set_back(place: Path, version: int) -> None:

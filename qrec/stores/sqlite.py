@@ -58,7 +58,7 @@ USAGE = ("cpu", "memory")
 REMEMBERED_EVENTS = 2_000
 PRUNED_EVERY = 500  #: events between two prunings
 UUID = 37  #: characters of a uid after the executor's name
-LOOKED_AT_ONCE = 20_000  #: tasks among which those of a page are looked for, at first
+LOOKED_AT_ONCE = 5_000  #: tasks among which those of a page are looked for, at first
 PAGE = 1_000  #: tasks read at a time by those who read them all
 MANY = 500  #: values in one statement
 INDEXED_AT_ONCE = 5_000  #: tasks that one search takes into the index before it answers
@@ -469,17 +469,21 @@ class SqliteStore(Store):
         deadline = time.monotonic() + patience
         found: list[Task] = []
         many, place = LOOKED_AT_ONCE if query != Query() else limit, order.after
+        last, tasks = self.stretch(query, order, many, limit)  # one always, or nobody would ever come further
         while True:
-            began = time.monotonic()
-            last, tasks = self.stretch(query, order.copy(after=place), many, limit - len(found))
             found += tasks
             if len(found) >= limit:
                 return Page(tasks=found, place=order.place(found[-1]))
-            now = time.monotonic()
-            if last is None or now >= deadline:
-                return Page(tasks=found, place=last)
             place = last
-            many = max(1000, round(many * min(4.0, 0.7 * (deadline - now) / (now - began))))
+            left = deadline - time.monotonic()
+            if place is None or left <= 0:
+                return Page(tasks=found, place=place)
+            many *= 2
+            try:
+                with self.hurried(left):
+                    last, tasks = self.stretch(query, order.copy(after=place), many, limit - len(found))
+            except StoreBusy:
+                return Page(tasks=found, place=place)
 
     def stretch(self, query: Query, order: Order, many: int, limit: int) -> tuple[tuple[Any, int] | None, list[Task]]:
         """The first tasks that match, of the next so many; and the place of the last of those, None at the end."""
@@ -535,6 +539,9 @@ class SqliteStore(Store):
     @contextmanager
     def hurried(self, seconds: float) -> Iterator[None]:
         """See Store."""
+        if seconds == float("inf"):
+            yield
+            return
         deadline = time.monotonic() + seconds
         db = self.connection()
         db.set_progress_handler(lambda: time.monotonic() > deadline, 20_000)

@@ -12,8 +12,8 @@ import pytest
 from qrec import backends, sessions
 from qrec.errors import CouldNotStart
 from qrec.jobs import Jobs
-from qrec.task import Status
 from qrec.presence import workers
+from qrec.task import Status
 from tests.helpers import wait_until
 from tests.queueing import Marks, by_name, counts, find, job, jobs, meanwhile, outcomes, stands, stdout
 from tests.terminals import Terminal

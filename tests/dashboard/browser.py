@@ -1,0 +1,114 @@
+"""A real browser for tests: Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from importlib import resources
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
+
+from tests.dashboard.served import Served
+
+#: For starting as root, and for silence on the network.
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+]  # fmt: skip
+DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 800}
+GRAVE = {"serious", "critical"}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium; one for all tests of a process."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not program:
+        pytest.skip("needs Chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def look(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """Opens a page of its own, with no cookies: `look(color_scheme="dark", viewport=PHONE)`.
+
+    In the end, what any of them complained of on its console, and any request to another host than the first one's,
+    fails the test; `page.forgiven` is a list of what may be in a complaint.
+    """
+    opened: list[Watched] = []
+
+    def look(**settings: Any) -> Page:
+        context = browser.new_context(
+            **{"viewport": DESK, "permissions": ["clipboard-read", "clipboard-write"], **settings}
+        )
+        context.set_default_timeout(15_000)
+        opened.append(Watched(context))
+        return opened[-1].page
+
+    yield look
+    for watched in opened:
+        watched.context.close()
+    for watched in opened:
+        watched.check()
+
+
+@pytest.fixture
+def page(look: Callable[..., Page]) -> Page:
+    """A page as on a desk, in light colours."""
+    return look(color_scheme="light")
+
+
+def visit(page: Page, server: Served, path: str = "/tasks") -> None:
+    """Show a page of a server, with a session."""
+    if not page.context.cookies():
+        page.goto(server.url())
+        page.goto("about:blank")
+    page.goto(server.base + path)
+
+
+class Watched:
+    """A page, and what it complained of and asked for."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.context = context
+        self.complaints: list[str] = []
+        self.hosts: set[str] = set()
+        self.page = context.new_page()
+        self.page.forgiven = []  # type: ignore[attr-defined]
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
+        self.page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+        self.page.on("websocket", lambda socket: self.hosts.add(urlsplit(socket.url).netloc))
+
+    def check(self) -> None:
+        """Fail for complaints and for strangers."""
+        forgiven: list[str] = self.page.forgiven  # type: ignore[attr-defined]
+        complaints = [said for said in self.complaints if not any(words in said for words in forgiven)]
+        assert not complaints, complaints
+        assert len(self.hosts - {""}) <= 1 or "other hosts" in forgiven, self.hosts
+
+
+def findings(page: Page) -> list[str]:
+    """What axe finds that is serious: a line each."""
+    axe = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes']][:3]}"
+        for one in found["violations"]
+        if one["impact"] in GRAVE
+    ]
+
+
+def overflow(page: Page) -> int:
+    """By how many pixels the page is wider than the window."""
+    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+__all__ = ["DESK", "PHONE", "Error", "browser", "findings", "look", "overflow", "page", "visit"]

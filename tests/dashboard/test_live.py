@@ -1,0 +1,92 @@
+"""The machine and what runs: looked at only while somebody watches."""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+import psutil
+import pytest
+
+from qrec.api import Qrec
+from qrec.dashboard import live
+from qrec.dashboard.app import make_app
+from tests.helpers import wait_until
+
+
+@pytest.fixture
+def sampler(home, monkeypatch):
+    """The one of an application of this process; its looks follow each other quickly."""
+    monkeypatch.setattr(live, "EACH", 0.05)
+    monkeypatch.setattr(live, "FIRST", 0.01)
+    found = make_app(Qrec()).config["sampler"]
+    yield found
+    monkeypatch.setattr(live, "WANTED", 0)
+    wait_until(lambda: found.thread is None, what="the looking to end")
+
+
+def samples(told):
+    return [dict(zip(told["names"], row, strict=True)) for row in zip(*told["columns"], strict=True)]
+
+
+def test_the_machine(sampler):
+    told = sampler.told()
+    assert (told["host"], told["cores"]) == (os.uname().nodename, os.cpu_count())
+    assert told["memory_total"] == psutil.virtual_memory().total
+    assert 0 < told["disk"]["free"] <= told["disk"]["total"]
+    assert told["up"] > 0
+    sample = samples(told)[-1]
+    assert 0 <= sample["cpu"] <= 100
+    assert 0 < sample["memory"] < told["memory_total"]
+    assert (told["running"], told["count"]) == ([], 0)
+
+
+def test_looks_are_remembered_and_end_when_nobody_watches(sampler, monkeypatch):
+    wait_until(lambda: len(samples(sampler.told())) > 3)
+    times = [sample["at"] for sample in samples(sampler.told())]
+    assert times == sorted(times)
+    monkeypatch.setattr(live, "WANTED", 0.2)
+    wait_until(lambda: sampler.thread is None, what="the looking to end")
+    count = len(sampler.samples)
+    wait_until(lambda: len(samples(sampler.told())) > count, what="it to begin again")
+    assert sampler.samples.maxlen == live.KEPT
+
+
+def test_what_runs_with_its_last_line_and_usage(kind, sampler, start, tmp_path):
+    gate = tmp_path / "gate"
+    lines = "echo first; echo token=ghp_0123456789abcdefghijklmnopqrstuvwxyz"
+    start("run", "-q", "sh", "-c", f"{lines}; until [ -e {shlex.quote(str(gate))} ]; do sleep 0.05; done")
+    (task,) = wait_until(lambda: [one for one in sampler.told()["running"] if one["line"].startswith("token=")])
+    assert "ghp_" not in task["line"]
+    assert (task["status"], task["number"]) == ("running", 1)
+    wait_until(lambda: sampler.told()["running"][0]["memory"], what="a look at its memory")
+    gate.touch()
+    wait_until(lambda: sampler.told()["count"] == 0)
+
+
+def test_ends_are_counted_by_how_they_went(sampler, qrec, monkeypatch):
+    monkeypatch.setattr(live, "WANTED", 60)
+    sampler.told()
+    for words in (["true"], ["true"], ["sh", "-c", "exit 3"]):
+        qrec("run", "-q", *words)
+
+    def counted():
+        found = samples(sampler.told())
+        return {name: sum(sample[name] for sample in found) for name in live.FINAL}
+
+    wait_until(lambda: counted() == {"complete": 2, "failed": 1, "other": 0})
+
+
+def test_the_page_asks_for_it_by_http(home):
+    told = make_app(Qrec()).test_client().get("/live.json").get_json()
+    assert len(samples(told)) == 1
+
+
+def test_who_watches_is_told_and_who_does_not_is_not(server):
+    with server.connect() as wire, server.connect() as other:
+        assert server.get("/live.json").json["each"] == live.EACH
+        wire.watch({"live": True})
+        told = wait_until(lambda: wire.told("live"))[0]
+        assert {"sample", "running", "count", "load"} <= set(told)
+        wait_until(lambda: len(wire.told("live")) > 1)
+        assert other.told("live") == []
