@@ -29,6 +29,7 @@ from qrec.executors.queue import (
 from qrec.graph import Board
 from qrec.keeper import Began, Keeper, Order
 from qrec.limits import Limits, Room, limits_of
+from qrec.notify import Ear
 from qrec.output import Writer, attempt_folder
 from qrec.presence import Presence
 from qrec.process import boot_id, pid_namespace, start_ticks
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
 
     from qrec.api import Qrec
 
-POLL = 0.05  #: seconds between two looks at the store while nothing happens here
+POLL = 0.05  #: seconds between two looks at the store while nothing happens here, where nobody can tell us
+LISTENING = 0.5  #: the same where we are told, as far as it is done on this machine
 OUTSIDE = 1.0  #: seconds between two looks at parents that are not of this queue, and at other workers' jobs
 PACE = 8  #: over how many jobs the pace is averaged
 FACTS = 5.0  #: seconds for which what surrounds a folder is taken to be the same
@@ -95,6 +97,7 @@ class Worker:
         self.where = {"boot": boot_id(), "namespace": pid_namespace()}
         self.host = os.uname().nodename
         self.keeper: Keeper | None = None
+        self.ear: Ear | None = None
         self.running: dict[str, Running] = {}
         self.elsewhere: dict[str, Task] = {}  #: jobs of this queue that run, but not under us
         self.later: list[tuple[float, str]] = []  #: heap of jobs that must not begin yet
@@ -119,14 +122,24 @@ class Worker:
     def run(self) -> None:
         """Work until nothing is left to do."""
         with Presence(self), signals(self):
+            self.listen()
             try:
                 while not self.is_over():
                     self.step()
                     self.rest()
             finally:
                 self.folders.remove()
+                if self.ear is not None:
+                    self.ear.close()
                 if self.keeper is not None:
                     self.keeper.close()
+
+    def listen(self) -> None:
+        """Have others tell us of changes, if the home is a place for that."""
+        try:
+            self.ear = Ear(self.home)
+        except OSError:
+            self.ear = None
 
     def step(self) -> None:
         """One turn: hear what happened, write it down, begin what can begin."""
@@ -198,13 +211,14 @@ class Worker:
         if self.pace < SHORT and len(self.running) > self.limits.slots:
             time.sleep(TOGETHER)
             return
-        ears = [self.keeper.ear] if self.keeper is not None and not self.keeper.gone else []
+        ears: list[Any] = [self.keeper.ear] if self.keeper is not None and not self.keeper.gone else []
         now = time.monotonic()
-        due = [now + POLL, *(min(one.next_look, one.deadline, one.kill_at) for one in self.running.values())]
-        try:
-            select.select(ears, [], [], max(0.0, min(due) - now))
-        except InterruptedError:
-            pass
+        due = [now + (POLL if self.ear is None else LISTENING)]
+        due += [min(one.next_look, one.deadline, one.kill_at) for one in self.running.values()]
+        due += [now + self.later[0][0] - time.time()] if self.later else []
+        heard, _, _ = select.select([*ears, *([self.ear] if self.ear else [])], [], [], max(0.0, min(due) - now))
+        if self.ear in heard and self.ear is not None:
+            self.ear.drain()
 
     def reset(self) -> None:
         """Forget what is known of the store: it is read anew."""

@@ -108,7 +108,7 @@ def test_importing_qrec_imports_nothing_else():
 FLOORS = (
     "errors task units reason",
     """config registry process terminal output shown compressed search spool usage facts graph redact tracebacks
-    timeline terminal_text""",
+    timeline terminal_text notify""",
     "stores recorder observer keeper adopted pane published why compare",
     "executors hooks doors",
     """api worker limits running presence jobs launch queue script backends sessions slurm_queue explain sweep drawing

@@ -8,9 +8,6 @@ Nothing that comes over a socket changes anything.
 from __future__ import annotations
 
 import logging
-import os
-import select
-import socket
 import threading
 import time
 from collections import Counter
@@ -19,8 +16,8 @@ from flask import request
 from flask_socketio import ConnectionRefusedError, SocketIO
 
 from qrec.errors import NoSuchTask, QrecError
+from qrec.notify import Ear
 from qrec.output import STREAMS
-from qrec.stores.base import LONGEST_ADDRESS, NOTIFY
 from qrec.task import Status, timestamp
 
 TYPE_CHECKING = False
@@ -91,6 +88,8 @@ class Feed:
         session = request.environ.get("qrec.session")
         if self.sessions is not None and session is None:
             raise ConnectionRefusedError("there is no session")
+        if self.over.is_set():
+            raise ConnectionRefusedError("the server ends")
         with self.lock:
             if len(self.pages) >= SEATS:
                 raise ConnectionRefusedError(f"{SEATS} pages are connected already; close some")
@@ -354,60 +353,6 @@ class Growth:
             self.output = None
         elif self.output is None or task.attempt != self.attempt or task.status is Status.SUBMITTED:
             self.attempt, self.output = task.attempt, door.raw(task)
-
-
-class Ear:
-    """A socket in the home, to which whoever has changed the store sends a byte."""
-
-    def __init__(self, home: str) -> None:
-        folder = os.path.join(home, NOTIFY)
-        os.makedirs(folder, 0o700, exist_ok=True)
-        self.path = os.path.join(folder, f"{os.getpid()}.sock")
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        remove(self.path)
-        self.socket.bind(self.address)
-        self.outer, self.inner = socket.socketpair()
-        for one in (self.socket, self.outer, self.inner):
-            one.setblocking(False)
-        os.chmod(self.path, 0o600)
-
-    @property
-    def address(self) -> str:
-        """Its path, or another that is short enough for a socket's."""
-        if len(os.fsencode(self.path)) < LONGEST_ADDRESS:
-            return self.path
-        return f"/proc/self/fd/{self.folder}/{os.path.basename(self.path)}"
-
-    def hear(self, timeout: float | None) -> None:
-        """Wait for a byte, or so many seconds; take whatever else has come."""
-        select.select([self.socket, self.inner], [], [], timeout)
-        for one in (self.socket, self.inner):
-            try:
-                while one.recv(64):
-                    pass
-            except OSError:
-                pass  # nothing more
-
-    def wake(self) -> None:
-        """Wake our own thread."""
-        try:
-            self.outer.send(b"1")
-        except OSError:
-            pass  # full, so it wakes anyway
-
-    def close(self) -> None:
-        """Hear nothing more; leave nothing behind."""
-        self.wake()
-        remove(self.path)
-
-
-def remove(path: str) -> None:
-    """Remove a file that may be gone."""
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
 
 
 def message(events: Sequence[Event], gap: bool) -> dict[str, Any]:

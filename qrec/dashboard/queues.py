@@ -413,7 +413,9 @@ def timeline(door: Qrec, boards: Boards, _: object, name: str, __: Asked) -> Row
     door.refresh()
     sequence, now = door.store.last_event(), time.time()
     _queue, jobs = boards.jobs(door, name)
-    every = [bar.copy(slot=lane_of(jobs[bar.uid], jobs, bar.slot)) for bar in bars(jobs.values(), now)]
+    every = bars(jobs.values(), now)
+    if len({jobs[bar.uid].host for bar in every}) > 1:
+        every = [bar.copy(slot=f"{jobs[bar.uid].host} {bar.slot}") for bar in every]
     every.sort(key=lambda bar: (natural(bar.slot), bar.start, bar.number))
     chain, seconds = longest_chain(jobs, now)
     lanes: list[Row] = []
@@ -432,12 +434,6 @@ def timeline(door: Qrec, boards: Boards, _: object, name: str, __: Asked) -> Row
         "critical": chain, "critical_seconds": seconds, "total": len(jobs), "begun": len(told),
         "counts": counts(jobs), "sequence": sequence,
     }  # fmt: skip
-
-
-def lane_of(job: Task, jobs: Mapping[str, Task], slot: str) -> str:
-    """Where a job ran: its slot, and its host unless that is the same for all."""
-    hosts = {other.host for other in jobs.values() if other.started}
-    return f"{job.host} {slot}" if len(hosts) > 1 else slot
 
 
 def natural(words: str) -> list[tuple[int, str]]:

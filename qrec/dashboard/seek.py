@@ -186,7 +186,7 @@ class Block:
                     return
 
     def line(self, hit: int) -> tuple[int, bytes]:
-        """Where the line of a hit begins in this block, perhaps before it, and the line; the near part of a long one."""
+        """Where the line of a hit begins in this block, perhaps before it, and the line; of a long one a part."""
         start = self.data.rfind(b"\n", max(0, hit - CONTEXT), hit) + 1
         end = self.data.find(b"\n", hit, hit + CONTEXT + LONGEST)
         if (start or not self.start or hit > CONTEXT) and end >= 0:

@@ -7,8 +7,12 @@
 
 import { Icon, copy, count, following, getJson, html, keys, onMounted, onUnmounted, query, reactive, recall, ref, shallowRef, size, toast, watch } from "/static/lib.js";
 
+// A page that does not link to the look of the log gets it here, before anything is drawn.
 if (!document.querySelector('link[href="/static/log.css"]'))
-  document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href: "/static/log.css" }));
+  await new Promise((onload) => {
+    const sheet = document.createElement("link");
+    document.head.append(Object.assign(sheet, { rel: "stylesheet", href: "/static/log.css", onload, onerror: onload }));
+  });
 
 const ROW = 18; // pixels of a row that is not wrapped
 const TALLEST = 8e6; // pixels; browsers clamp what is much taller

@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager
 
 from qrec.errors import IllegalMove, ManyTasks, NoSuchTask
+from qrec.notify import tell_all
 from qrec.output import Files, InStore, attempt_folder
 from qrec.task import Kept, Record, Status, Task
 
@@ -28,10 +29,6 @@ LASTING = frozenset({"uid", "executor", "argv", "number", "created", "turn", "me
                      "queue", "name", "after", "priority"})  # fmt: skip
 
 
-#: The folder of a home with the sockets of those who want to know of changes at once, one for each process.
-NOTIFY = "notify"
-#: Bytes that the address of a socket may have.
-LONGEST_ADDRESS = 100
 #: What lists may be sorted by.
 SORTED_BY = ("number", "started", "seconds", "memory")
 
@@ -435,13 +432,7 @@ class Store(abc.ABC):
 
     def wake(self) -> None:
         """After a change: send a byte to whoever wants to know of it at once.  Waits for nobody, and never fails."""
-        folder = os.path.join(self.home, NOTIFY)
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            return  # nobody ever wanted to
-        if names:
-            wake_all(folder, names)
+        tell_all(self.home)
 
     def find(self, query: Query | None = None, limit: int | None = None) -> list[Task]:
         """The newest `limit` tasks that match (None: all of them), by ascending number."""
@@ -467,33 +458,6 @@ class Store(abc.ABC):
         if len(uids) > 1 and reference not in uids:
             raise ManyTasks(reference, uids)
         return self.get(reference if reference in uids else uids[0])
-
-
-def wake_all(folder: str, names: Sequence[str]) -> None:
-    """Send a byte to the sockets of these names; remove those of processes that are gone."""
-    try:
-        from _socket import AF_UNIX, MSG_DONTWAIT, SOCK_DGRAM, socket  # not `socket`, which takes milliseconds
-
-        descriptor = -1
-        if len(os.fsencode(folder)) + max(map(len, names)) >= LONGEST_ADDRESS:
-            descriptor = os.open(folder, os.O_RDONLY)
-        mouth = socket(AF_UNIX, SOCK_DGRAM)
-    except (ImportError, OSError):
-        return
-    for name in names:
-        try:
-            where = folder if descriptor < 0 else f"/proc/self/fd/{descriptor}"
-            mouth.sendto(b"1", MSG_DONTWAIT, f"{where}/{name}")
-        except ConnectionRefusedError:
-            try:
-                os.unlink(f"{folder}/{name}")
-            except OSError:
-                pass  # somebody else was quicker
-        except OSError:
-            pass  # it has enough to do already
-    mouth.close()
-    if descriptor >= 0:
-        os.close(descriptor)
 
 
 def files_at(location: str) -> Iterator[os.DirEntry[str]]:

@@ -18,7 +18,7 @@ import pytest
 
 from qrec.dashboard import feed
 from qrec.dashboard.doors import Doors
-from qrec.stores.base import NOTIFY
+from qrec.notify import NOTIFY
 from tests.dashboard.served import Served, line_of
 from tests.helpers import wait_until
 

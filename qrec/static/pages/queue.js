@@ -257,7 +257,7 @@ const Head = () => {
   const [shape, told] = stateOf(queue.value);
   const waiting = counts.queued || 0;
   const facts = [
-    workers.length ? `${count(counts.running || 0)} of ${some(slots, "slot")} in use` : `${some(set.workers || 1, "slot")}`,
+    workers.length ? `${count(Math.min(counts.running || 0, slots))} of ${some(slots, "slot")} in use` : `${some(set.workers || 1, "slot")}`,
     waiting && `${count(waiting)} waiting${blocked ? ` (${count(blocked)} blocked)` : ""}`,
     rest && `about ${duration(rest)} left`,
     workers.length && `${some(workers.length, "worker")} on ${[...new Set(workers.map((one) => one.host))].join(", ")}`,
