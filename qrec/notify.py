@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: The folder of a home with a socket for each process that listens, HOST.PID.sock.
+#: The folder of a home with a socket for each process that listens, HOST.PID.ID.sock.
 NOTIFY = "notify"
 #: Bytes that the address of a socket may have.
 LONGEST_ADDRESS = 100
@@ -62,7 +62,7 @@ class Ear:
 
         folder = os.path.join(home, NOTIFY)
         os.makedirs(folder, 0o700, exist_ok=True)
-        self.path = os.path.join(folder, f"{os.uname().nodename}.{os.getpid()}.sock")
+        self.path = os.path.join(folder, f"{os.uname().nodename}.{os.getpid()}.{id(self):x}.sock")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         remove(self.path)
@@ -106,10 +106,17 @@ class Ear:
         except OSError:
             pass  # full, so it wakes anyway
 
-    def close(self) -> None:
-        """Hear nothing more; leave nothing behind."""
-        self.wake()
+    def leave(self) -> None:
+        """Let nobody send any more, and wake our own thread, if it waits."""
         remove(self.path)
+        self.wake()
+
+    def close(self) -> None:
+        """Hear nothing more; no thread of ours may be waiting."""
+        self.leave()
+        for one in (self.socket, self.outer, self.inner):
+            one.close()
+        os.close(self.folder)
 
 
 def remove(path: str) -> None:

@@ -186,7 +186,7 @@ class Feed:
         self.over.set()
         for event in (self.wanted, self.connected, self.growing):
             event.set()
-        self.ear.close()
+        self.ear.leave()
         try:
             self.io.emit("bye", {})
             for one in list(self.io.server.eio.sockets.values()):
