@@ -24,6 +24,11 @@ from tests.no_skips import pytest_runtest_makereport as pytest_runtest_makerepor
 FOREIGN = tuple("QREC_ XDG_ SLURM_ SBATCH_ TMUX GIT_ NO_COLOR FORCE_COLOR CLICOLOR COLUMNS LINES".split())
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each CPU: most tests wait for a process, or for the cluster, half of their time."""
+    return 2 * len(os.sched_getaffinity(0))
+
+
 @pytest.fixture(autouse=True)
 def user_home(tmp_path: Path) -> Iterator[Path]:
     """No test sees the user's home, settings, or tmux server, not even one that asks for no fixture."""
