@@ -37,11 +37,14 @@ unit: ready
 # In an environment of its own: an editable install would cost start-up time.
 bench: ready
 	$(python) -m venv .venvs/bench
-	.venvs/bench/bin/python -m pip -q install . con-duct
+	.venvs/bench/bin/python -m pip -q install . con-duct playwright pytest
 	.venvs/bench/bin/python bench/speed.py
-	.venvs/bench/bin/python bench/million.py
+	.venvs/bench/bin/python bench/million.py --home .venvs/stores
 	.venvs/bench/bin/python bench/endurance.py
 	.venvs/bench/bin/python bench/terminal.py
+	.venvs/bench/bin/python bench/queue.py
+	.venvs/bench/bin/python bench/dashboard.py --home .venvs/stores
+	rm -rf .venvs/stores
 
 faults: ready
 	$(python) -m tests.faults.campaign $(ARGS)

@@ -21,7 +21,7 @@ from qrec.output import BLOCK, STREAMS, Frozen, last_lines, merged
 from qrec.recorder import Recorder, Terms
 from qrec.registry import EXECUTORS, Registry
 from qrec.stores.base import REMOVED, Query
-from qrec.task import Status, Task, new_uid, timestamp
+from qrec.task import MATCHED, Status, Task, new_uid, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from qrec.stores.base import Store
     from qrec.why import Why
 
-OF_THE_WORDS = ("shell", "redacted")  #: notes that belong to the words, and so to every attempt
+OF_THE_WORDS = ("shell", "redacted", "inner", "job")  #: notes that belong to the words, and so to every attempt
 SHOWN = 50  #: tasks in a list when nobody says how many
 AT_LOOK = 0.5  #: seconds a look back waits for another writer before it shows what there is
 LOOKED = 0.2  #: seconds between two looks at tasks that are waited for
@@ -202,7 +202,10 @@ class Qrec:
         if task.data.get("redacted"):
             run_as = run_as.copy(argv=self.with_secrets(task, secrets))
         data = {name: task.data[name] for name in OF_THE_WORDS if name in task.data}
+        if MATCHED in task.data:
+            data["inner"] = task.data[MATCHED]
         executor = self.executor(task.executor)
+        executor.check_rerun(task)
         if message is not None:
             self.store.change(task.uid, message=message)
         task = self.store.archive(
@@ -245,6 +248,8 @@ class Qrec:
         from qrec.redact import REDACTED, filled_in
 
         count = sum(word.count(REDACTED) for word in task.argv)
+        if not count:
+            return task.argv
         if ask is None:
             raise Refused(f"{count} secrets were left out of the record of {task.uid}; they have to be given again")
         return filled_in(task.argv, ask(count))

@@ -13,7 +13,7 @@ import time
 from qrec.errors import CouldNotStart, StoreUnwritable, WrongUsage
 from qrec.output import make_private
 from qrec.presence import workers
-from qrec.process import spawn, start_ticks
+from qrec.process import spawn
 from qrec.task import UNFINISHED, Record, Status, Task
 from qrec.worker import Worker
 
@@ -125,7 +125,6 @@ def slurm(queue: Jobs, options: Options) -> Outcome:
         queue.door, queue.name, chosen=options.chosen, fail_fast=options.fail_fast, keep=options.keep,
         told=options.told,
     )  # fmt: skip
-    worker.on_interrupt = options.on_interrupt
     worker.run()
     return Outcome(interrupted=worker.interrupted, left=worker.leaving, never=worker.never)
 
@@ -169,12 +168,13 @@ def start_detached(queue: Jobs, backend: str | None = None, **options: Any) -> i
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     words = run_words(queue, backend, Options(**options))
+    before = working(queue)
     try:
         pid = spawn([sys.executable, "-c", PROGRAM, *words], {0: null, 1: log, 2: log}, cwd="/", new_session=True)
     finally:
         os.close(null)
         os.close(log)
-    wait_for_presence(queue.door.home, pid, path)
+    wait_for_presence(queue, pid, before, path)
     return pid
 
 
@@ -195,17 +195,24 @@ def run_words(queue: Jobs, backend: str | None, options: Options) -> list[str]:
     return [*words, "--", queue.name]
 
 
-def wait_for_presence(home: str, pid: int, log: str) -> None:
-    """Wait until a worker has told that it is there, or has ended; CouldNotStart if it could not begin."""
-    presence = os.path.join(home, "workers", f"{pid}-{start_ticks(pid) or 0}.json")
+def wait_for_presence(queue: Jobs, pid: int, before: set[tuple[int, int]], log: str) -> None:
+    """Wait until a worker has told that it is there, or its process has ended; CouldNotStart if it could not begin.
+
+    It need not be that process: of tmux, those in the sessions work.
+    """
     deadline = time.monotonic() + PATIENCE
-    while not os.path.exists(presence) and time.monotonic() < deadline:
+    while working(queue) <= before and time.monotonic() < deadline:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended and os.waitstatus_to_exitcode(status) not in (0, 1):
             raise CouldNotStart(f"the worker has ended: {last_line(log) or 'it said nothing'}")
         if ended:
             return
         time.sleep(0.005)
+
+
+def working(queue: Jobs) -> set[tuple[int, int]]:
+    """The processes that work for a queue."""
+    return {(about["pid"], about["ticks"]) for about in workers(queue.door.home, queue.name)}
 
 
 def log_of(queue: Jobs) -> str:

@@ -286,12 +286,23 @@ class Picture:
         for uid in waits[:NAMED]:
             parent = self.task(uid)
             assert parent is not None
-            more = f" ({self.why(parent)})" if parent.queue == self.queue.name and self.why(parent) else ""
+            why = self.why(parent) if parent.queue == self.queue.name else self.why_elsewhere(parent)
+            more = f" ({why})" if why else ""
             how = {ANY: " to end, however", FAILED: " to fail"}.get(kinds[uid], "")
             found.append(f"it waits for {label(parent)}{how}, which is {parent.status}{more}")
         if len(waits) > NAMED:
             found.append(f"it waits for {len(waits) - NAMED} more")
         return found
+
+    def why_elsewhere(self, parent: Task) -> str:
+        """Why a job of another queue does not begin, if nobody lets it."""
+        if parent.queue is None or parent.status is not Status.QUEUED:
+            return ""
+        if parent.queue not in self.queue.store.policies():
+            return f"queue {parent.queue} is not there any more"
+        if not workers(self.queue.door.home, parent.queue):
+            return f"no worker runs queue {parent.queue}; `qrec queue run {shlex.quote(parent.queue)}` starts one"
+        return f"in queue {parent.queue}"
 
     def about_queue(self) -> list[str]:
         """What keeps all jobs of the queue from beginning."""

@@ -10,7 +10,7 @@ import os
 import time
 
 from qrec.errors import DuplicateJob, NoSuchJob, NoSuchQueue, NoSuchTask, Refused, StoreError, WrongUsage
-from qrec.executors.queue import Job, QueueExecutor, bash, leave_words, retried, with_words
+from qrec.executors.queue import PRIVATE, Job, QueueExecutor, bash, leave_words, retried, with_words
 from qrec.executors.shell import SHELL_CHARACTERS
 from qrec.graph import cycle, ordered
 from qrec.spool import forget_words
@@ -105,7 +105,7 @@ class Jobs:
             if self.exists:
                 self.empty(spare)
             since = self.store.highest_number()
-            self.store.set_policy(self.name, {**checked(policy), "since": since, "created": timestamp()})
+            self.store.set_policy(self.name, {**self.checked(policy), "since": since, "created": timestamp()})
 
     def empty(self, spare: bool = False) -> None:
         """Cancel what waits; refuse if anything runs, unless that is to be spared."""
@@ -119,10 +119,17 @@ class Jobs:
     def set(self, **policy: Any) -> dict[str, Any]:
         """Change a part of the policy, also while the queue runs; None takes a part away."""
         with self.store.together():
-            now = {**self.policy, **checked(policy)}
+            now = {**self.policy, **self.checked(policy)}
             now = {name: value for name, value in now.items() if value is not None}
             self.store.set_policy(self.name, now)
         return now
+
+    def checked(self, policy: Mapping[str, Any]) -> dict[str, Any]:
+        """A policy's parts.  WrongUsage, also for a secret: what holds for a queue is kept as it is said."""
+        for line in policy.get("preamble") or ():
+            if self.door.redactor.words((line,))[1]:
+                raise WrongUsage("the preamble holds a secret, which no queue keeps; set it where the worker runs")
+        return checked(policy)
 
     def forget(self) -> None:
         """Forget the queue: what waits is cancelled, and what has ended stays recorded."""
@@ -242,8 +249,8 @@ class Jobs:
                 fields |= links
             asked = {**job.data.get("job", {}), **fields}
             data = {**job.data, "job": {name: value for name, value in asked.items() if value is not None}}
-            if "command" in own or "env" in fields:
-                own["argv"], data = self.other_words(job, data, own.pop("command", None), intake)
+            if "command" in own or any(name in fields for name in PRIVATE):
+                own["argv"], data = self.other_words(job, data, own.pop("command", None), fields, intake)
             if (name := own.get("name")) is not None and name != job.name and name in self.names():
                 raise DuplicateJob(self.name, name)
             check_fits(self.policy, label(job), Job(**data["job"]))
@@ -262,16 +269,24 @@ class Jobs:
         return after, {"any": either or None, "failed": failed or None}
 
     def other_words(
-        self, job: Task, data: dict[str, Any], command: str | tuple[str, ...] | None, intake: Intake
+        self,
+        job: Task,
+        data: dict[str, Any],
+        command: str | tuple[str, ...] | None,
+        fields: Mapping[str, Any],
+        intake: Intake,
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
-        """A job's words and notes with another command or other variables, secrets left out."""
-        argv, env = with_words(self.door.home, job, Job.of(job))[0].argv, data["job"].get("env", {})
-        if job.data.get("redacted"):
-            env = {**with_words(self.door.home, job, Job.of(job))[1].env, **self.changed(env, Job.of(job).env)}
+        """A job's words and notes with another command, other variables or other steps, secrets left out."""
+        given, known = with_words(self.door.home, job, Job.of(job))
+        argv, parts = given.argv, {name: fields.get(name, getattr(known, name)) for name in PRIVATE}
+        if job.data.get("redacted") and "env" in fields:
+            parts["env"] = {**known.env, **self.changed(fields["env"], Job.of(job).env)}
         if command is not None:
             argv, data["inner"], data["shell"] = self.words(command)
-        shown, shown_env, count = intake.without_secrets(job.uid, argv, env)
-        data["job"]["env"], data["redacted"] = shown_env, count or None
+        shown, parts, count = intake.without_secrets(job.uid, argv, parts)
+        others = {name: value for name, value in data["job"].items() if name not in PRIVATE}
+        data["job"] = {**others, **{name: value for name, value in parts.items() if value}}
+        data["redacted"] = count or None
         return shown, {name: value for name, value in data.items() if value is not None}
 
     def changed(self, now: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
@@ -383,6 +398,10 @@ class Intake:
     def check(self, job: Submission) -> None:
         """Refuse what cannot be run, before anything is written."""
         self.queue.check_command(job.command)
+        if (job.setup or job.teardown) and self.policy.get("backend") != "slurm":
+            inner = self.queue.words(job.command)[1]
+            if inner != "shell":  # it is the executor's to start, and to end
+                raise Refused(f"a setup or teardown cannot go around what {inner} runs; write it into the command")
         if (job.cpus or job.mem or job.gpus) and not job.slurm:
             check_fits(self.policy, job.name or "the job", Job(cpus=job.cpus, mem=job.mem, gpus=job.gpus))
 
@@ -398,13 +417,12 @@ class Intake:
         env = {**self.env, **job.env} if job.env else self.env
         ok, either, failed = links
         data: dict[str, Any] = {"inner": inner, **({"shell": shell} if shell else {})}
-        shown, shown_env, count = self.without_secrets(uid, argv, env)
+        steps = [*self.policy.get("preamble", ()), *job.preamble]
+        parts = {"env": env, "preamble": steps, "setup": job.setup, "teardown": job.teardown}
+        shown, parts, count = self.without_secrets(uid, argv, parts)
         if count:
             data["redacted"] = count
-        asked: dict[str, Any] = {
-            "any": either, "failed": failed, "env": shown_env,
-            "preamble": [*self.policy.get("preamble", ()), *job.preamble],
-        }  # fmt: skip
+        asked: dict[str, Any] = {"any": either, "failed": failed, **parts}
         asked = {name: value for name, value in asked.items() if value}
         asked |= {name: value for name in ALIKE if (value := getattr(job, name)) != getattr(Job, name)}
         alike = {**self.alike, "pwd": os.path.realpath(job.cwd)} if job.cwd else self.alike
@@ -415,20 +433,31 @@ class Intake:
         )  # fmt: skip
 
     def without_secrets(
-        self, uid: str, argv: tuple[str, ...], env: dict[str, str]
-    ) -> tuple[tuple[str, ...], dict[str, str], int]:
-        """Words and variables as they may be recorded; where secrets are left out, a private file keeps them."""
+        self, uid: str, argv: tuple[str, ...], parts: dict[str, Any]
+    ) -> tuple[tuple[str, ...], dict[str, Any], int]:
+        """Words and `PRIVATE` parts as they may be recorded; where secrets are left out, a private file keeps them."""
         redactor = self.queue.door.redactor
         shown, count = redactor.words(argv)
+        env = parts["env"]
         secret = {name: value for name, value in env.items() if name not in BROUGHT}
         shown_env = {**env, **redactor.variables(secret)} if secret else env
         count += sum(shown_env[name] != value for name, value in env.items())
+        steps, more = self.steps_without_secrets(parts)
+        count += more
         if count:
             try:
-                leave_words(self.queue.door.home, uid, argv, env)
+                leave_words(self.queue.door.home, uid, argv, parts)
             except OSError as error:
                 raise Refused(f"its secrets cannot be kept for the worker: {error.strerror}") from None
-        return shown, shown_env, count
+        return shown, {"env": shown_env, **steps}, count
+
+    def steps_without_secrets(self, parts: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
+        """What goes before and after a job, lines for bash, as it may be recorded; and how many secrets there were."""
+        lines = [*parts["preamble"], parts["setup"] or "", parts["teardown"] or ""]
+        found = [self.queue.door.redactor.words((line,)) if line else ((line,), 0) for line in lines]
+        *preamble, setup, teardown = (words[0] for words, _ in found)
+        count = sum(count for _, count in found)
+        return {"preamble": preamble, "setup": setup, "teardown": teardown}, count
 
     def forget_words(self, uids: Iterable[str]) -> None:
         """Remove what was kept for a worker of jobs that do not come in."""
@@ -461,7 +490,7 @@ class Intake:
 
 
 #: What a submission and a job call by the same name.
-ALIKE = tuple("setup teardown timeout retries backoff cpus mem gpus at log slurm".split())
+ALIKE = tuple("timeout retries backoff cpus mem gpus at log slurm".split())
 
 
 def check_fits(policy: Mapping[str, Any], name: str, job: Job) -> None:

@@ -45,6 +45,8 @@ def main() -> None:
     assert isinstance(executor, QueueExecutor)
     given, job = with_words(home, task, Job.of(task))
     os.environ.update(job.env)
+    if job.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(task.data.get("gpus", ()))
     if task.pwd:
         os.chdir(task.pwd)
     os.environ["QREC_TASK"] = uid

@@ -544,7 +544,7 @@ class Queue:
         with self.core.store.together():
             self.core.set(preamble=list(self.preamble))
             for task in self.core.store.find(self.core.query({Status.QUEUED})):
-                own = list(Asked.of(task).preamble)
+                own = list(with_words(self.core.door.home, task, Asked.of(task))[1].preamble)
                 own = own[len(before) :] if own[: len(before)] == before else own
                 self.core.edit(task, preamble=[*self.preamble, *own])
 

@@ -29,6 +29,11 @@ PATIENCE = 30.0  #: seconds that a session's worker has to begin
 #: What the process in a session becomes; see pane.py.
 PROGRAM = "import sys; sys.path = [path for path in sys.path if path]; from qrec.sessions import main; main()"
 COMING = ".coming"  #: the end of the name of a file that is there until a session's worker works
+TRIES = 20  #: times that a session is asked for while tmux's server is about to go
+LOOK = 0.1  #: seconds between two of them
+CHECK = 0.5  #: seconds between two looks at sessions whose worker is still to come
+#: How tmux says that its server has gone in the meantime.
+GOING = ("server exited", "lost server", "no server running", "error connecting")
 KEEP = "keep"  #: a session in which a job has failed stays
 
 
@@ -36,25 +41,55 @@ def start(
     queue: Jobs, size: int, *, chosen: Mapping[str, Any], on_fail: str = "", fail_fast: bool = False, keep: bool = False
 ) -> list[str]:
     """Start sessions with a worker each; return their names when all work.  Raises CouldNotStart."""
-    entries = []
+    entries = {}
     for number in range(size):
         name = session_name(queue.name, number)
-        path = os.path.join(queue.door.home, "incoming", f"{name}-{os.getpid()}.pane")
+        path = entries[name] = os.path.join(queue.door.home, "incoming", f"{name}-{os.getpid()}.pane")
         how = {"on_fail": on_fail, "fail_fast": fail_fast, "keep": keep}
         leave_entry(path, queue, {"chosen": {**chosen, "workers": 1}, "slot": number, **how})
-        call(queue.door.home, "kill-session", "-t", f"={name}")  # a dead pane that was kept
-        done = call(queue.door.home, "new-session", "-d", "-s", name, *words_for(path))
-        if done:
-            take_back(path)
-            take_back(path + COMING)
-            raise CouldNotStart(f"tmux: {done}")
-        entries.append((name, path))
-    deadline = time.monotonic() + PATIENCE
-    while any(os.path.exists(path + COMING) for _, path in entries) and time.monotonic() < deadline:
+        open_session(queue.door.home, name, path)
+    wait_for(queue.door.home, entries)
+    return list(entries)
+
+
+def open_session(home: str, name: str, path: str) -> None:
+    """Start a session with a worker, in the place of a dead pane that was kept.  Raises CouldNotStart.
+
+    A server whose last session has just ended is about to go, and takes no other.
+    """
+    for left in range(TRIES, 0, -1):
+        call(home, "kill-session", "-t", f"={name}")
+        done = call(home, "new-session", "-d", "-s", name, *words_for(path))
+        if not done:
+            return
+        if left > 1 and done.startswith(GOING):
+            time.sleep(LOOK)
+            continue
+        take_back(path)
+        take_back(path + COMING)
+        raise CouldNotStart(f"tmux: {done}")
+
+
+def wait_for(home: str, entries: Mapping[str, str]) -> None:
+    """Wait until the workers of sessions have begun; one that went with its server before is started once more."""
+    deadline, next_look = time.monotonic() + PATIENCE, time.monotonic() + CHECK
+    coming, again = dict(entries), set(entries)
+    while coming and time.monotonic() < deadline:
         time.sleep(0.01)
-    for _, path in entries:
-        take_back(path + COMING)  # where a worker could not begin
-    return [name for name, _ in entries]
+        coming = {name: path for name, path in coming.items() if os.path.exists(path + COMING)}
+        if time.monotonic() < next_look:
+            continue
+        next_look = time.monotonic() + CHECK
+        for name, path in list(coming.items()):
+            if not call(home, "has-session", "-t", f"={name}") or not os.path.exists(path + COMING):
+                continue
+            if name in again and os.path.exists(path):  # nothing of it was begun
+                again.discard(name)
+                open_session(home, name, path)
+            else:
+                take_back(path + COMING)
+    for path in coming.values():  # where a worker could not begin
+        take_back(path + COMING)
 
 
 def session_name(queue: str, number: int) -> str:

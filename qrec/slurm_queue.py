@@ -13,12 +13,12 @@ import time
 
 from qrec.errors import QrecError, StoreError
 from qrec.executors import cluster, joboutput, sbatch
-from qrec.executors.queue import MATCHED, Job, before_its_run, job_words, private, retried, with_words
+from qrec.executors.queue import Job, before_its_run, job_words, private, retried, with_words
 from qrec.graph import ANY, FAILED, OK
 from qrec.output import listed, make_private
 from qrec.process import own_environment
 from qrec.recorder import command_line, runs
-from qrec.task import Kept, Status, Task, moment, timestamp
+from qrec.task import MATCHED, Kept, Status, Task, moment, timestamp
 from qrec.worker import Worker
 
 TYPE_CHECKING = False

@@ -93,6 +93,8 @@ class Status(str, enum.Enum):
 
 UNFINISHED = frozenset({Status.QUEUED, Status.RUNNING, Status.SUBMITTED})
 FINAL = frozenset(Status) - UNFINISHED
+#: The note of the executor that a queue's job matches, as long as another one has it.
+MATCHED = "matched"
 
 #: Which status may follow which.  A move to the same status states more about it (the pid, say).
 MOVES: Mapping[Status, frozenset[Status]] = {

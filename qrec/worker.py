@@ -100,6 +100,7 @@ class Worker:
         self.ear: Ear | None = None
         self.running: dict[str, Running] = {}
         self.elsewhere: dict[str, Task] = {}  #: jobs of this queue that run, but not under us
+        self.launched: set[str] = set()  #: those of them whose launcher we have started
         self.later: list[tuple[float, str]] = []  #: heap of jobs that must not begin yet
         self.passed: list[str] = []  #: ready jobs that did not fit
         self.never: dict[str, str] = {}  #: jobs that will never fit, each with the reason
@@ -148,6 +149,7 @@ class Worker:
         if time.monotonic() < self.pause_until:
             return
         try:
+            self.cancel_launched()
             self.look_outside()
             if not self.has_business():
                 return
@@ -197,7 +199,7 @@ class Worker:
         if self.running or self.called_back:
             return False
         if self.stopping:
-            return True
+            return not self.launched
         return not (self.keep or self.elsewhere) and (not self.board or self.is_stuck())
 
     def is_stuck(self) -> bool:
@@ -264,6 +266,20 @@ class Worker:
         """Ask a job to end that nobody wants any more."""
         one.task = one.task.copy(wish="cancel")
         one.ask_to_end(self.grace)
+
+    def cancel_launched(self) -> None:
+        """End what goes on without us, if what runs is to be ended; what has only begun to be launched comes later."""
+        for uid in self.launched if self.cancelling else ():
+            task = self.known(uid)
+            if task is None or task.status.is_final or task.wish == "cancel":
+                continue
+            try:
+                self.door.executor(task.executor).act("cancel", task)
+            except StoreError:
+                raise
+            except QrecError:
+                pass  # there is nothing yet that could be ended
+            self.next_outside = 0.0
 
     def lose_keeper(self) -> None:
         """The keeper was killed: what it ran goes on without it, and is looked at as another worker's."""
@@ -402,12 +418,30 @@ class Worker:
         self.board.remove(task.uid)
         self.never.pop(task.uid, None)
         if task.status.is_final:
-            self.elsewhere.pop(task.uid, None)
+            if self.elsewhere.pop(task.uid, None) is not None and self.is_tried_again(task):
+                return
+            if task.uid in self.launched:
+                self.launched.discard(task.uid)
+                self.told(task)
+                self.stopping = self.stopping or (self.fail_fast and task.status is not Status.COMPLETE)
             self.board.ended(task.uid, task.status)
             if ours and task.status is Status.COMPLETE and task.data.get("redacted"):
                 forget_words(self.home, task.uid)
         elif ours:
             self.elsewhere[task.uid] = task
+
+    def is_tried_again(self, task: Task) -> bool:
+        """Let a job that has failed without a worker wait for its next try; False if it has none."""
+        job = Job.of(task)
+        if "slot" not in task.data or not self.may_be_retried(job, task):
+            return False
+        try:
+            again = self.retry(job, task)
+        except (StaleTask, NoSuchTask):
+            return False  # another worker was quicker, and is heard of
+        self.launched.discard(task.uid)
+        self.enter(again)
+        return True
 
     def enter(self, task: Task) -> None:
         """A job that waits, new or changed."""
@@ -462,8 +496,8 @@ class Worker:
             if one.ended is not None:
                 task = self.close(one)
                 done.append(task)
-                if self.may_be_retried(one, task):
-                    self.enter(self.retry(one, task))
+                if self.may_be_retried(one.job, task):
+                    self.enter(self.retry(one.job, task))
                 elif task.status.is_final:
                     self.board.ended(task.uid, task.status)
                     self.stopping = self.stopping or (self.fail_fast and task.status is not Status.COMPLETE)
@@ -533,16 +567,16 @@ class Worker:
         one.folded = kept is not None
         return done
 
-    def may_be_retried(self, one: Running, task: Task) -> bool:
+    def may_be_retried(self, job: Job, task: Task) -> bool:
         """Whether a job that has failed is tried again by itself."""
-        tried = task.data.get("retried", 0) < one.job.retries
+        tried = task.data.get("retried", 0) < job.retries
         return task.status is Status.FAILED and tried and not self.cancelling
 
-    def retry(self, one: Running, task: Task) -> Task:
+    def retry(self, job: Job, task: Task) -> Task:
         """The task as it waits for its next try."""
         tried = task.data.get("retried", 0)
-        job = {**task.data["job"], "at": time.time() + one.job.backoff * 2**tried}
-        return retried(self.door.recorder, task, retried=tried + 1, job=job)
+        asked = {**task.data["job"], "at": time.time() + job.backoff * 2**tried}
+        return retried(self.door.recorder, task, retried=tried + 1, job=asked)
 
     def put_away(self, done: Sequence[Task]) -> None:
         """Remove the files of what the store has taken over."""
@@ -616,7 +650,7 @@ class Worker:
                 room.occupy(one.job)
         for task in self.elsewhere.values():
             if task.status is Status.RUNNING and task.host == self.host:
-                room.occupy(Job.of(task), slot=self.is_orphan_of_ours(task))
+                room.occupy(Job.of(task), slot=task.uid in self.launched or self.is_orphan_of_ours(task))
         return room
 
     def is_orphan_of_ours(self, task: Task) -> bool:
@@ -740,6 +774,7 @@ class Worker:
             self.could_not_begin(one, error)
             return
         self.elsewhere[one.task.uid] = self.running.pop(one.task.uid).task
+        self.launched.add(one.task.uid)
 
 
 #: How an end is told of in a reason.

@@ -338,6 +338,22 @@ def test_a_secret_is_not_stored(home, qrec):
     assert "API_TOKEN" in one_line(call("queue", "new", "x", "--env", f"API_TOKEN={secret}"), 2)
 
 
+def test_a_secret_in_what_goes_around_a_job_is_not_stored(kind, home, qrec):
+    secret = "ghp_" + "A1b2C3d4E5" * 4
+    around = ["--setup", f"t={secret}", "--teardown", f"echo {secret} | wc -c"]
+    submit("--name", "a", *around, "--", "echo ${#t}")
+    call("queue", "edit", "a", "--teardown", f"echo x {secret} | wc -c", "--env", "MORE=1", check=True)
+    call("queue", "edit", "a", "--priority", "2", check=True)
+    assert qrec("queue", "run", "-q").returncode == 0
+    assert call("queue", "log", "a").out == f"{len(secret)}\n{len(secret) + 3}\n"
+    holders = [path for path in home.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert holders == []
+    assert "submit it again" in one_line(call("rerun", "1"))
+    assert statuses() == {"a": "complete"}, "and nothing has changed"
+    assert "secret" in one_line(call("queue", "new", "x", "--preamble", f"export T={secret}"), 2)
+    assert "secret" in one_line(call("queue", "set", "default", "--preamble", f"export T={secret}"), 2)
+
+
 # Queues
 
 
@@ -769,6 +785,16 @@ def test_explain_names_who_holds_a_gpu_in_another_queue(home, start, marks):
     assert marks.starts("here") == 1
 
 
+def test_explain_a_parent_where_nobody_works(home):
+    submit("an other", "--name", "there", "--", "true")
+    submit("--name", "here", "--depends", "1", "--", "true")
+    assert explained("here")[0] == (
+        "it waits for there, which is queued (no worker runs queue an other; `qrec queue run 'an other'` starts one)"
+    )
+    call("queue", "clear", "an other", "-y", check=True)
+    assert explained("here") == ["it will be skipped as soon as a worker sees it: there was cancelled"]
+
+
 def test_explain_what_ended(home, qrec):
     submit("--name", "bad", "--", "exit 3")
     submit("--name", "child", "--depends", "bad", "--", "true")
@@ -878,6 +904,18 @@ def test_the_other_verbs_know_the_jobs(kind, home, qrec):
     assert [row["uid"] for row in call("search", "begin", "--json").json] == [uid]
     assert qrec("rerun", "-q", uid).returncode == 1
     assert shown()["a"]["attempt"] == 2
+    assert call("log", uid).out == "begin\nx\nend\n", "with all that was said when it was submitted"
+    call("queue", "retry", "a", check=True)
+    assert qrec("queue", "run", "-q").returncode == 1
+    assert call("log", uid).out == "begin\nx\nend\n"
+
+
+def test_a_rerun_has_the_variables_that_are_known(home, qrec):
+    """A secret that nobody knows any more is the caller's, if he has it."""
+    secret = "ghp_" + "A1b2C3d4E5" * 4
+    submit("--name", "a", "--env", "V=x", "--env", f"API_TOKEN={secret}", "--", "echo $V ${#API_TOKEN}")
+    assert qrec("queue", "run", "-q").returncode == 0
+    assert qrec("rerun", "-q", env={"API_TOKEN": "short"}).out == "x 5\n"
 
 
 def test_completion(home):

@@ -100,6 +100,8 @@ def conclude(given: dict[str, Any], queue: Jobs, outcome: Outcome, teller: Telle
         tell_never(queue, outcome)
         if outcome.interrupted and outcome.sessions:
             say(f"the jobs go on; `tmux attach -t {outcome.sessions[0]}` shows them, `qrec queue wait` waits for them")
+        elif outcome.interrupted and counts.get(Status.SUBMITTED.value):
+            say("what Slurm has goes on; `qrec queue wait` waits for it, `qrec queue cancel` ends it")
     if given["json"]:
         put_json({"queue": queue.name, "counts": counts, "jobs": sum(counts.values())})
     if outcome.interrupted or outcome.left:

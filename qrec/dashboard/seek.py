@@ -313,12 +313,12 @@ def main() -> None:
         sink.flush()
         return
     redactor = None if head["reveal"] else Redactor(head["own"])
-    word = required(head["pattern"])
+    runs = required(head["pattern"])
     count = 0
     while count <= MOST and (words := source.readline().split()):
         number, start, size = map(int, words)
         block = source.read(size)
-        for offset in matching(block, pattern, redactor, word):
+        for offset in matching(block, pattern, redactor, rarest(block, runs)):
             sink.write(b"%d %d\n" % (number, start + offset))
             count += 1
         sink.flush()
@@ -328,19 +328,27 @@ def main() -> None:
     sink.flush()
 
 
-def required(source: str) -> bytes:
-    """A word, in small letters, without which an expression matches nothing; empty if there is none to be seen."""
+def required(source: str) -> list[bytes]:
+    """Words, in small letters, all of which stand in whatever an expression matches."""
     try:
         from re import _parser as parser  # type: ignore[attr-defined]
     except ImportError:  # before Python 3.11
         import sre_parse as parser
-    found, run = "", ""
+    found, run = [], ""
     for kind, value in [*parser.parse(source), (None, None)]:
         if str(kind) == "LITERAL" and chr(value).isascii() and (chr(value).isalnum() or chr(value) == "_"):
             run += chr(value)
             continue
-        found, run = max(found, run, key=len), ""
-    return found.lower().encode() if len(found) > 1 else b""
+        if len(run) > 1:
+            found.append(run.lower().encode())
+        run = ""
+    return found
+
+
+def rarest(block: bytes, words: list[bytes]) -> bytes:
+    """The one of some words that is in the fewest places of a block; empty if there is none."""
+    low = block.lower() if words else b""
+    return min(words, key=low.count, default=b"")
 
 
 def matching(block: bytes, pattern: re.Pattern[str], redactor: Redactor | None, word: bytes) -> Iterator[int]:

@@ -80,6 +80,9 @@ class Executor:
         self.store = recorder.store
         self.shown: Callable[[Task], Output] = recorder.store.output  #: what a task printed, as it may be shown
 
+    def check_rerun(self, task: Task) -> None:
+        """Raise Refused for an ended task that cannot be run again, before anything is changed."""
+
     def launch(self, task: Task, terms: Terms, known: bool = False) -> Task:
         """Run the command and record it; return the task as it stands when `qrec run` is done with it.
 

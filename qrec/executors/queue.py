@@ -15,7 +15,7 @@ from qrec.output import attempt_folder, file_size, listed, make_private
 from qrec.process import end_family, shim_process, start_ticks
 from qrec.recorder import runs, without_process
 from qrec.spool import private_words
-from qrec.task import UNFINISHED, Record, Status, Task
+from qrec.task import MATCHED, UNFINISHED, Record, Status, Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ exit "$qrec_told"
 """
 #: What `started` holds where a claim is being given back: nobody has begun it.
 GIVEN_BACK = b"given back\n"
-#: The note of the executor that a job's command matches, as long as another one has it.
-MATCHED = "matched"
+#: What may hold secrets, beside the words.
+PRIVATE = ("env", "preamble", "setup", "teardown")
 #: What belongs to one execution of a job and not to the next.
 OF_ONE_RUN = ("process", "slot", "gpus", "reason", "interrupted", "slurm", "submission")
 
@@ -170,13 +170,17 @@ class QueueExecutor(ShellExecutor):
             self._inner[name].shown = self.shown
         return self._inner[name]
 
+    def check_rerun(self, task: Task) -> None:
+        """See Executor."""
+        as_far_as_known(self.recorder.home, task, Job.of(task))
+
     def launch(self, task: Task, terms: Terms, known: bool = False) -> Task:
         """Run a job here and now, as `rerun` does; see Executor."""
         inner = self.inner(task)
         if inner is not None:
             return inner.launch(task, terms, known)
         given = task if terms.argv is None else task.copy(argv=terms.argv)
-        job = Job.of(task)
+        job = as_far_as_known(self.recorder.home, task, Job.of(task))
         words = job_words(given, job)
         if job.env:
             words = ("env", *(f"{name}={value}" for name, value in job.env.items()), *words)
@@ -332,15 +336,15 @@ def private(path: str, flags: int) -> int:
 # What the record leaves out
 
 
-def leave_words(home: str, uid: str, argv: Sequence[str], env: Mapping[str, str]) -> None:
-    """Keep a job's words for its worker.  Raises OSError."""
+def leave_words(home: str, uid: str, argv: Sequence[str], parts: Mapping[str, Any]) -> None:
+    """Keep a job's words, and its `PRIVATE` parts, for its worker.  Raises OSError."""
     import json
 
     from qrec.config import replace_file
 
     path = private_words(home, uid)
     make_private(os.path.dirname(path))
-    replace_file(path, json.dumps({"argv": list(argv), "env": dict(env)}).encode())
+    replace_file(path, json.dumps({**parts, "argv": list(argv)}).encode())
 
 
 def with_words(home: str, task: Task, job: Job) -> tuple[Task, Job]:
@@ -356,4 +360,17 @@ def with_words(home: str, task: Task, job: Job) -> tuple[Task, Job]:
         raise CouldNotStart(
             "secrets were left out of its record, and are not known any more; submit it again"
         ) from None
-    return task.copy(argv=tuple(kept["argv"])), job.copy(env=kept["env"])
+    return task.copy(argv=tuple(kept["argv"])), job.copy(**{name: kept[name] for name in PRIVATE if name in kept})
+
+
+def as_far_as_known(home: str, task: Task, job: Job) -> Job:
+    """The job with its secrets, or without the variables whose values nobody knows any more.  Raises Refused."""
+    try:
+        return with_words(home, task, job)[1]
+    except CouldNotStart:
+        pass
+    from qrec.redact import REDACTED
+
+    if any(REDACTED in line for line in (*job.preamble, job.setup, job.teardown)):
+        raise Refused(f"secrets were left out of the setup of {task.uid}, and are not known any more; submit it again")
+    return job.copy(env={name: value for name, value in job.env.items() if REDACTED not in value})

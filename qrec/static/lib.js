@@ -385,7 +385,7 @@ const Dialog = {
           ${
             settings.buttons.length > 0 &&
             html`<footer>
-              <button type="button" onClick=${() => close(null)}>Cancel</button>
+              <button type="button" onClick=${() => close(null)}>Back</button>
               ${settings.buttons.map(
                 ({ word, danger }) => html`<button type="submit" class=${danger ? "danger" : "primary"}>${word}</button>`,
               )}

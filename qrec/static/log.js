@@ -320,6 +320,8 @@ export const LogView = {
     function redraw() {
       frame = 0;
       if (!view.value || isOver) return;
+      const isShort = !state.growing && !state.wrap && state.total * ROW < 500;
+      view.value.style.maxHeight = isShort ? `${Math.max(state.total, 6) * ROW + 24}px` : "";
       height = view.value.clientHeight;
       space.value.style.height = `${Math.max(tall(), 1)}px`;
       pane.value.style.height = `${height}px`;

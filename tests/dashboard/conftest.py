@@ -1,4 +1,4 @@
-"""A server for every test that asks for one, on a port of its own."""
+"""A server for every test that asks for one, on a port of its own; and one browser for all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+# Here and nowhere else: each module that named them would have a browser of its own, of which one at most can start.
+from tests.dashboard.browser import browser as browser
+from tests.dashboard.browser import look as look
+from tests.dashboard.browser import page as page
 from tests.dashboard.served import Served
 
 

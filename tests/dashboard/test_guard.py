@@ -396,6 +396,7 @@ def test_these_are_all_that_a_socket_may_say(home):
     feed.attach(make_app(doors, feed))  # type: ignore[arg-type]
     assert set(feed.io.server.handlers["/"]) == {"connect", "disconnect", "watch", "unwatch"}
     feed.end()
+    feed.ear.close()
 
 
 @pytest.mark.parametrize("path", [WEBSOCKET, POLLING])

@@ -11,9 +11,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.dashboard.browser import PHONE, findings, overflow, visit
-from tests.dashboard.browser import browser as browser
-from tests.dashboard.browser import look as look
-from tests.dashboard.browser import page as page
 from tests.dashboard.served import Served
 from tests.helpers import wait_until
 

@@ -9,9 +9,6 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.dashboard.browser import PHONE, findings, overflow, visit
-from tests.dashboard.browser import browser as browser
-from tests.dashboard.browser import look as look
-from tests.dashboard.browser import page as page
 from tests.helpers import wait_until
 
 pytestmark = pytest.mark.timeout(180)
@@ -217,7 +214,7 @@ def test_several_are_run_again_cancelled_compared_and_deleted(qrec, start, serve
     dialog = page.get_by_role("dialog", name="Rerun 2 tasks?")
     expect(dialog).to_contain_text("1 of the 3 selected is left out")
     expect(dialog).to_contain_text("echo two")
-    dialog.get_by_role("button", name="Cancel").click()
+    dialog.get_by_role("button", name="Back").click()
     assert [task["attempt"] for task in qrec("ls", "--json").json] == [1, 1, 1]
     page.get_by_role("region").get_by_role("button", name="Rerun").click()
     dialog.get_by_role("button", name="Rerun 2").click()
@@ -455,12 +452,13 @@ PATHS = [
     "/tasks/1?tab=attempts",
     "/tasks/3?tab=panel",
     "/tasks/2?tab=compare&with=1",
+    "/tasks/4?tab=why",
 ]
 
 
 @pytest.fixture
 def some_tasks(qrec):
-    """A failed one with everything, a good one, and a job that waits."""
+    """A failed one with everything, a good one, a job that waits, and a failed one with a good one to compare with."""
     qrec(
         "run",
         "-q",
@@ -475,8 +473,9 @@ def some_tasks(qrec):
         "-c",
         f"sleep 0.4; echo {'x' * 300}; cat /nowhere; exit 3",
     )
-    qrec("run", "-q", "--", "echo", "word " * 80)
-    qrec("queue", "submit", "--", "echo", "waits")
+    qrec("run", "-q", "--", "sh", "-c", f"echo {'word ' * 80}")
+    qrec("queue", "submit", "--depends", "2", "--", "echo", "waits", check=True)
+    qrec("run", "-q", "--", "sh", "-c", "exit 4")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -499,9 +498,9 @@ def test_a_phone_shows_everything_without_scrolling_sideways(server, look):
         visit(page, server, path)
         page.wait_for_load_state("networkidle")
         assert overflow(page) <= 0, path
-    assert not findings(page)
     visit(page, server)
     expect(rows(page).filter(has_text="cat /nowhere")).to_contain_text("failed")
+    assert not findings(page)
 
 
 @pytest.mark.usefixtures("some_tasks")

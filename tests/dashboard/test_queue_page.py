@@ -12,9 +12,6 @@ from qrec.api import Qrec
 from qrec.jobs import Jobs, Submission
 from qrec.task import Status
 from tests.dashboard.browser import PHONE, findings, overflow, visit
-from tests.dashboard.browser import browser as browser
-from tests.dashboard.browser import look as look
-from tests.dashboard.browser import page as page
 from tests.helpers import wait_until
 from tests.queueing import Marks, end_all, find, job, jobs, stands, start_worker, worker
 
@@ -263,7 +260,7 @@ def test_pause_slots_and_resume_ask_first(server, home, page):
     queue = jobs(job("true", "one"), workers=2)
     visit(page, server, "/queues/default")
     page.get_by_role("button", name="Pause").click()
-    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    page.get_by_role("dialog").get_by_role("button", name="Back").click()
     assert "paused" not in queue.policy
     page.keyboard.press("p")
     page.get_by_role("dialog").get_by_role("button", name="Pause").click()

@@ -446,7 +446,7 @@ const Row = (props) => {
       <td class="state"><${Status} of=${one.state} code=${one.returncode || null} /></td>
       <td class="job">
         <a href=${`/tasks/${one.number}`} title=${one.command}>${oneLine(one.name || one.command)}</a>
-        ${one.why && html`<p class="phone-only">${capital(one.why)}</p>`}
+        ${one.why && html`<p class="phone-only">${one.why}</p>`}
       </td>
       <td class="why" title=${one.why}>${one.why}</td>
       <td class="number duration"><${Took} task=${one} /></td>

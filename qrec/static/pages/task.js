@@ -298,6 +298,7 @@ const Head = () => {
         <span class="mono">${one.pwd}</span>
         <a href=${`/executor/${encodeURIComponent(one.executor)}`}>${one.executor}</a>
         ${one.queue && html`<a href=${`/queues/${encodeURIComponent(one.queue)}`}>queue ${one.queue}</a>`}
+        ${told.value.queue?.job && html`<span>job ${told.value.queue.job}</span>`}
         ${
           many &&
           html`<label class="select">
@@ -417,7 +418,7 @@ const Reason = () => {
   if (!why?.explanation || !isFinal(task.value.status) || task.value.status === "complete") return null;
   return html`
     <p class=${`notice ${task.value.status === "failed" ? "bad" : ""}`}>
-      <b>${capital(why.reason || task.value.status)}</b>: ${prose(why.explanation)}${" "}
+      <b>${task.value.status === "skipped" && why.reason ? why.reason : capital(why.reason || task.value.status)}</b>: ${prose(why.explanation)}${" "}
       ${place.tab !== "why" && html`<button class="link" onClick=${() => go({ tab: "why" })}>Why</button>`}
     </p>
   `;

@@ -57,6 +57,8 @@ const MORE = [
 const NAMES = ["q", "status", "executor", "since", ...MORE.map(([name]) => name)];
 const PLACE = ["sort", "order", "after"];
 const LOOK = 5000; // ms between two looks at the last lines of what runs
+const LOWEST = 25; // pixels of a row, at least
+const SOON = 50; // ms after the rows in the window until the others are drawn
 const TYPED = 180; // ms after the last key until a search is sent
 
 function fromAddress() {
@@ -72,6 +74,7 @@ const gone = shallowReactive(new Set()); // uids of rows that were deleted since
 const selected = shallowReactive(new Set());
 const trouble = ref("");
 const loading = ref(true);
+const going = ref(0); // rows that there are going to be in a moment; 0 when all are shown
 const executors = shallowRef([]);
 
 const filtered = computed(() => NAMES.some((name) => chosen[name]));
@@ -95,18 +98,41 @@ async function fetchPage() {
   return getJson(dataAddress(), { signal: request.signal });
 }
 
+/** What ahead.js has asked for while the modules were loading, once; null if that came to nothing. */
+async function takeAhead() {
+  const { ahead } = window;
+  window.ahead = null;
+  return ahead;
+}
+
+let loads = 0;
+
 /** Show the page that the address names. */
 async function load() {
+  const mine = (loads += 1);
   loading.value = true;
   try {
-    const told = await fetchPage();
+    const told = (await takeAhead()) || (await fetchPage());
+    if (mine === loads) await showAtFirst(told);
+    if (mine !== loads) return;
     show(told);
     trouble.value = "";
   } catch (error) {
-    if (error.name === "AbortError") return;
+    if (error.name === "AbortError" || mine !== loads) return;
     trouble.value = error.message;
   }
   loading.value = false;
+  if (changed.size) updateSoon();
+}
+
+/** Show of an answer what fits into the window, which is drawn sooner than all of it. */
+async function showAtFirst({ tasks }) {
+  const few = Math.ceil(innerHeight / LOWEST) + 1;
+  if (tasks.length <= few) return;
+  going.value = tasks.length;
+  rows.value = tasks.slice(0, few);
+  await new Promise((done) => setTimeout(done, SOON));
+  going.value = 0;
 }
 
 function show(told) {
@@ -119,9 +145,9 @@ function show(told) {
 
 /** Take in changes: rows stay where they are, new ones wait until they are asked for. */
 async function update() {
+  if (loading.value) return;
   const uids = new Set(changed);
   changed.clear();
-  if (loading.value) return;
   let told;
   try {
     told = await fetchPage();
@@ -240,7 +266,7 @@ const StatusCounts = () => {
 const Select = (props) => html`
   <label class="select">
     <span>${props.label}</span>
-    <select value=${props.value} onChange=${(event) => props.choose(event.target.value)}>
+    <select aria-label=${props.label} value=${props.value} onChange=${(event) => props.choose(event.target.value)}>
       ${props.options.map(
         ([value, word]) => html`<option value=${value} selected=${value === props.value}>${word}</option>`,
       )}
@@ -584,7 +610,7 @@ const Nothing = () =>
 const Pages = () => {
   const { next, previous, total, partial, looked } = answer.value || {};
   if (!rows.value.length && !next) return null;
-  const shown = count(rows.value.length);
+  const shown = count(going.value || rows.value.length);
   return html`
     <nav class="pages" aria-label="Pages of the list">
       <span class="muted">${total === null || total === undefined ? `${shown} shown` : `${shown} of ${count(total)}`}</span>
