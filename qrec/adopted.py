@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 #: What the process that looks after it executes; see observer.py.
 PROGRAM = "import sys; sys.path = [path for path in sys.path if path]; from qrec.adopted import main; main()"
 UNKNOWN = "it ended, but its return code cannot be known: it was no child of qrec's"
+SETTLING = 0.01  #: seconds after which a process that is just executing its program has done so
 SELDOM = 1.0  #: seconds between two looks at a process of which no descriptor is to be had
 REAPED = 1.0  #: seconds that a parent has to take note of its child's end
 QUIET = 0.3  #: seconds after which nothing more comes from a pane whose command has ended
@@ -95,10 +96,19 @@ def status_of(pid: int) -> dict[str, str]:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
 
 
+def command_line(pid: int) -> bytes:
+    """The words of a process as the kernel tells them, after a moment: while a program is executed it tells a part."""
+    time.sleep(SETTLING)
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read()
+
+
 def words_of(pid: int, name: str) -> tuple[str, ...]:
     """The words of a process; the dash before the name of a login shell is told as the option it stands for."""
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        words = os.fsdecode(file.read()).rstrip("\0").split("\0")
+    line = command_line(pid)
+    while (again := command_line(pid)) != line:
+        line = again  # it is just executing its program
+    words = os.fsdecode(line).rstrip("\0").split("\0")
     if len(words) == 1 and words[0].startswith("-") and len(words[0]) > 1:
         return (words[0][1:], "-l")
     return tuple(words) if words[0] else (name,)

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 OK, MENDED, PROBLEM, NOTE = "ok", "mended", "problem", "note"
 
 #: What qrec puts into its home, by its name or the beginning of it; nothing else in there is touched.
-OURS = ("config.toml", "qrec.db", "tasks", "attempts", "incoming", "workers", "cache", "gc.lock")
+OURS = ("config.toml", "qrec.db", "tasks", "attempts", "incoming", "workers", "slurm", "notify", "dashboard", "cache",
+        "gc.lock")  # fmt: skip
 AN_HOUR = 3600  #: seconds after which nobody is still at work on a file
 NEWEST = 10_000  #: tasks that are looked through for hosts
 LITTLE, VERY_LITTLE = 1 << 30, 64 << 20  #: bytes that are still free on a disk

@@ -40,7 +40,7 @@ class Request(Record):
     adopt: Sequence[int] = ()  #: pid and start ticks of what runs already and is to be looked after, see adopted.py
 
 
-def send_off(request: Request, program: str = PROGRAM) -> tuple[Task, list[str]]:
+def send_off(request: Request, program: str | None = None) -> tuple[Task, list[str]]:
     """Start an observer with a session of its own; return the task as it runs, and its complaints.
 
     Raises CouldNotStart.
@@ -49,7 +49,7 @@ def send_off(request: Request, program: str = PROGRAM) -> tuple[Task, list[str]]
     told, tell = os.pipe()
     null = os.open(os.devnull, os.O_RDWR)
     try:
-        spawn([sys.executable, "-c", program], {0: asked, 1: tell, 2: null}, new_session=True)
+        spawn([sys.executable, "-c", program or PROGRAM], {0: asked, 1: tell, 2: null}, new_session=True)
     finally:
         for number in (asked, tell, null):
             os.close(number)

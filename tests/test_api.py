@@ -64,7 +64,7 @@ def test_options_of_run(home, tmp_path):
 
 
 def test_the_public_names():
-    assert set(qrec.__all__) == {"Qrec", "Query", "Status", "Task", "__version__", "run"}
+    assert set(qrec.__all__) == {"Job", "Qrec", "Query", "Queue", "Status", "Task", "__version__", "run"}
     for name in qrec.__all__:
         assert getattr(qrec, name) is not None
     with pytest.raises(AttributeError, match="module 'qrec' has no attribute 'nope'"):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from qrec.api import Qrec
+from qrec.recorder import WORTHWHILE
 from tests.helpers import Result, wait_until
 from tests.terminals import Terminal
 
@@ -75,7 +76,8 @@ def test_usage_of_a_short_command(qrec):
     qrec("run", "true", check=True)
     shown = qrec("usage")
     assert "cpu" in shown.out
-    assert qrec("usage", "--json").json["points"] == []
+    took = qrec("ls", "--json").json[0]["seconds"]
+    assert qrec("usage", "--json").json["points"] == [] or took >= WORTHWHILE  # on a machine that is busy
 
 
 def test_usage_of_a_detached_command(qrec):

@@ -159,7 +159,7 @@ def test_the_final_statuses():
 LEGAL = {
     "queued": "queued running submitted cancelled skipped",
     "running": "queued running submitted complete failed cancelled lost",
-    "submitted": "running submitted complete failed cancelled lost",
+    "submitted": "running submitted complete failed cancelled skipped lost",
     "complete": "queued running submitted",
     "failed": "queued running submitted",
     "cancelled": "queued running submitted",

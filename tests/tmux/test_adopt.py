@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -157,6 +158,12 @@ def test_another_server(qrec, tmux):
 # Shells that qrec opens
 
 
+def tmux_sessions() -> list[str]:
+    """The sessions there are; none where the server has gone with the last of them."""
+    words = ["tmux", "list-sessions", "-F", "#{session_name}"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.split()
+
+
 def test_a_session_without_a_command(qrec, tmux, tmp_path, kind):
     told = qrec("run", "tmux", "new-session", "-d", "-s", "work", "-P", check=True)
     assert told.out == "work:\n"
@@ -167,6 +174,7 @@ def test_a_session_without_a_command(qrec, tmux, tmp_path, kind):
     over = ended(qrec)
     assert (over.status, over.returncode) == ("failed", 5)
     assert b"42\r\n" in log(qrec)
+    wait_until(lambda: "work" not in tmux_sessions())
     qrec("rerun", check=True)
     assert (last(qrec).status, last(qrec).attempt) == ("running", 2)
     qrec("exec", "send", "--enter", "--", "exit", check=True)
