@@ -38,6 +38,7 @@ SETTLING = 0.01  #: seconds after which a process that is just executing its pro
 SELDOM = 1.0  #: seconds between two looks at a process of which no descriptor is to be had
 REAPED = 1.0  #: seconds that a parent has to take note of its child's end
 QUIET = 0.3  #: seconds after which nothing more comes from a pane whose command has ended
+LATE = 2.0  #: seconds that tmux has to see to the end of a pane
 PIPED = 3.0  #: seconds in which the last output of a pane has been written
 KERNEL_THREAD = 0x0020_0000  #: among the flags of a process
 PARENT, FLAGS, EXIT_CODE = 1, 6, 49  #: fields of /proc/PID/stat, counted from the state
@@ -265,15 +266,18 @@ class Spliced(Record):
     pane: str
     folder: str  #: of the attempt
 
-    def begin(self) -> bytes:
+    def options(self) -> tuple[str, str]:
+        """What becomes of the pane when its command has ended, and what was said of it for itself.  Raises Refused."""
+        remain = self.call("show-options", "-A", "-p", "-v", *self.at, "remain-on-exit").strip()
+        return remain, self.call("show-options", "-p", "-v", *self.at, "remain-on-exit").strip()
+
+    def begin(self, remain: str, own: str) -> bytes:
         """Let tmux write what comes; return what was to be seen before, all in one step.  Raises Refused."""
         piped, dead = self.ask("#{pane_pipe}", "#{pane_dead}")
         if dead == "1":
             raise Refused(f"the command in pane {self.pane} has ended")
         if piped == "1":
             raise Refused(f"the output of pane {self.pane} goes elsewhere already (tmux pipe-pane); end that first")
-        remain = self.call("show-options", "-A", "-p", "-v", *self.at, "remain-on-exit").strip()
-        own = self.call("show-options", "-p", "-v", *self.at, "remain-on-exit").strip()
         seen = self.call(
             "display-message", "-p", *self.at, "#{cursor_x}", ";", "capture-pane", "-p", "-e", "-J", "-S", "-",
             *self.at, ";", "pipe-pane", *self.at, self.writer(), ";", "set-option", "-p", *self.at, "remain-on-exit",
@@ -312,7 +316,6 @@ class Spliced(Record):
             f'{self.in_folder()}; c="{code}"; s="{number}"; [ -n "$c" ] || [ -z "$s" ] || c=$((128+s)); '
             '[ -z "$c" ] || echo "$c" >"$f/ended"'
         )
-        back = f"set-option -p -t {self.pane} remain-on-exit {own}" if own else ""
         closing = {
             "on": "",
             "failed": f"if-shell -F -t {self.pane} '#{{==:{code},0}}' 'kill-pane -t {self.pane}'",
@@ -321,11 +324,34 @@ class Spliced(Record):
             "run-shell 'sleep 0.05'",
             f"if-shell -F -t {self.pane} '{code}{number}' '' \"run-shell 'sleep 1'\"",
             f"run-shell -t {self.pane} '{script}'",
-            back or f"set-option -pu -t {self.pane} remain-on-exit",
+            " ".join(self.back(own)),
             f"set-hook -pu -t {self.pane} pane-died",
             closing,
         )
         return " ; ".join(filter(None, steps))
+
+    def back(self, own: str) -> tuple[str, ...]:
+        """The words that undo what was said about the pane's end."""
+        if own:
+            return ("set-option", "-p", *self.at, "remain-on-exit", own)
+        return ("set-option", "-pu", *self.at, "remain-on-exit")
+
+    def see_to_its_end(self, remain: str, own: str, code: int) -> None:
+        """Do what tmux was to do when the command has ended, if it does not.
+
+        It is not called where tmux has missed the command's end, as it now and then does.
+        """
+        try:
+            deadline = time.monotonic() + LATE
+            while self.ask("#{pane_dead}") == ["1"] and self.call("show-hooks", "-p", *self.at, "pane-died").strip():
+                if time.monotonic() > deadline:
+                    self.call(*self.back(own), ";", "set-hook", "-pu", *self.at, "pane-died")
+                    if remain == "off" or (remain == "failed" and not code):
+                        self.call("kill-pane", *self.at)
+                    return
+                time.sleep(0.1)
+        except Refused:
+            pass  # it is gone
 
     def in_folder(self) -> str:
         """Makes the folder known to sh, in letters that neither sh nor tmux takes for anything else."""
@@ -406,7 +432,8 @@ class Adoption(Recording):
 
         make_private(self.folder)
         try:
-            seen = pane.begin()
+            self.options = pane.options()
+            seen = pane.begin(*self.options)
         except Refused:
             remove_folder(self.folder)
             raise
@@ -431,7 +458,10 @@ class Adoption(Recording):
         if self.pane is not None:
             ended = self.last_of(self.pane) or ended
         self.known_end = ended is not None
-        return self.close(ended or Ended(returncode=0, at=time.time()))
+        closed = self.close(ended or Ended(returncode=0, at=time.time()))
+        if self.pane is not None:
+            self.pane.see_to_its_end(*self.options, ended.returncode if ended else 1)
+        return closed
 
     def last_of(self, pane: Spliced) -> Ended | None:
         """Wait for the last output of a pane; return the end that tmux told, if it did."""
