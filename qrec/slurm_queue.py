@@ -42,6 +42,7 @@ BUSY = ("QOSMaxSubmitJob", "AssocMaxSubmitJob", "Socket timed out", "temporarily
 class SlurmWorker(Worker):
     """Submits the jobs of a queue, and follows them to their end."""
 
+    keeps = False
     mark = "submitting"  #: in the notes of a job that is on its way to Slurm
 
     def claim(self) -> list[Running]:

@@ -66,6 +66,8 @@ class Worker:
     `told` is called with each job that has begun, has ended, or was skipped.
     """
 
+    keeps = True  #: whether its jobs run here
+
     def __init__(
         self,
         door: Qrec,
@@ -124,6 +126,7 @@ class Worker:
         """Work until nothing is left to do."""
         with Presence(self), signals(self):
             self.listen()
+            self.call_keeper()
             try:
                 while not self.is_over():
                     self.step()
@@ -134,6 +137,14 @@ class Worker:
                     self.ear.close()
                 if self.keeper is not None:
                     self.keeper.close()
+
+    def call_keeper(self) -> None:
+        """Have a keeper start while we read the queue; that there can be none matters only when there is a job."""
+        if self.keeper is None and self.keeps:
+            try:
+                self.keeper = Keeper()
+            except CouldNotStart:
+                pass
 
     def listen(self) -> None:
         """Have others tell us of changes, if the home is a place for that."""
