@@ -16,7 +16,7 @@ import sys
 import time
 
 from qrec.errors import CouldNotStart, QrecError, Refused
-from qrec.process import Ended, start_ticks
+from qrec.process import Ended, entry, start_ticks
 from qrec.recorder import LOOK, Recording
 from qrec.task import Record, Status, Task, timestamp
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from qrec.usage import Meter
 
 #: What the process that looks after it executes; see observer.py.
-PROGRAM = "import sys; sys.path = [path for path in sys.path if path]; from qrec.adopted import main; main()"
+PROGRAM = entry("qrec.adopted")
 UNKNOWN = "it ended, but its return code cannot be known: it was no child of qrec's"
 SETTLING = 0.01  #: seconds after which a process that is just executing its program has done so
 SELDOM = 1.0  #: seconds between two looks at a process of which no descriptor is to be had

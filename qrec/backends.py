@@ -13,7 +13,7 @@ import time
 from qrec.errors import CouldNotStart, StoreUnwritable, WrongUsage
 from qrec.output import make_private
 from qrec.presence import workers
-from qrec.process import spawn
+from qrec.process import entry, spawn
 from qrec.task import UNFINISHED, Record, Status, Task
 from qrec.worker import Worker
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from qrec.jobs import Jobs
 
-#: Nothing of the folder that we happen to be in shall take the place of a module.
-PROGRAM = "import sys; sys.path = [path for path in sys.path if path]; from qrec.cli import main; main()"
+PROGRAM = entry("qrec.cli")
 PATIENCE = 30.0  #: seconds that a detached worker may take to begin
 FOLLOWED = 0.1  #: seconds between two looks at what others do
 LONGEST = 150  #: characters of a queue's name in the name of a file

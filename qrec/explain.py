@@ -8,9 +8,8 @@ import time
 from datetime import datetime
 
 from qrec.errors import NoSuchTask
-from qrec.executors.queue import Job
+from qrec.executors.queue import Job, label
 from qrec.graph import ANY, FAILED
-from qrec.jobs import label
 from qrec.limits import limits_of
 from qrec.presence import workers
 from qrec.reason import reason

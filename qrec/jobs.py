@@ -10,7 +10,7 @@ import os
 import time
 
 from qrec.errors import DuplicateJob, NoSuchJob, NoSuchQueue, NoSuchTask, Refused, StoreError, WrongUsage
-from qrec.executors.queue import PRIVATE, Job, QueueExecutor, bash, leave_words, retried, with_words
+from qrec.executors.queue import PRIVATE, Job, QueueExecutor, bash, label, leave_words, retried, with_words
 from qrec.executors.shell import SHELL_CHARACTERS
 from qrec.graph import cycle, ordered
 from qrec.spool import forget_words
@@ -519,11 +519,6 @@ def checked(policy: Mapping[str, Any]) -> dict[str, Any]:
     if workers is not None and workers < 1:
         raise WrongUsage("a queue has one slot at least; `qrec queue pause` lets nothing begin")
     return dict(policy)
-
-
-def label(job: Task) -> str:
-    """What a job is called in a sentence."""
-    return job.name or f"task {job.number}"
 
 
 def below(chosen: Iterable[str], jobs: Sequence[Task]) -> set[str]:

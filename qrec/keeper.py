@@ -20,7 +20,7 @@ import time
 from collections import deque
 
 from qrec.errors import CouldNotStart
-from qrec.process import Ended, own_peak, reap_any, spawn, start_ticks
+from qrec.process import Ended, entry, own_peak, reap_any, spawn, start_ticks
 from qrec.task import Record
 
 TYPE_CHECKING = False
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
-#: Nothing of the folder that we happen to be in shall take the place of a module.
-PROGRAM = "import sys; sys.path = [path for path in sys.path if path]; from qrec.keeper import main; main()"
+PROGRAM = entry("qrec.keeper")
 BLOCK = 1 << 16
 FLAGS = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 import sys
 
-from qrec.process import spawn, start_ticks
+from qrec.process import entry, spawn, start_ticks
 from qrec.task import Task
 
-#: Nothing of the folder that we happen to be in shall take the place of a module.
-PROGRAM = "import sys; sys.path = [path for path in sys.path if path]; from qrec.launch import main; main()"
+PROGRAM = entry("qrec.launch")
 
 
 def launch(home: str, store: str, task: Task) -> int:

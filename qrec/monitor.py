@@ -14,7 +14,7 @@ import time
 
 from qrec.api import Qrec
 from qrec.errors import StoreError
-from qrec.jobs import label
+from qrec.executors.queue import label
 from qrec.reason import reason
 from qrec.task import Status
 from qrec.units import duration, size

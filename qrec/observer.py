@@ -11,7 +11,7 @@ import os
 import sys
 
 from qrec.errors import CouldNotStart, QrecError
-from qrec.process import spawn
+from qrec.process import entry, spawn
 from qrec.task import Record, Task
 
 TYPE_CHECKING = False
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from qrec.recorder import Recorder, Recording
 
-#: Nothing of the folder that we happen to be in shall take the place of a module.
-PROGRAM = "import sys; sys.path = [path for path in sys.path if path]; from qrec.observer import main; main()"
+PROGRAM = entry("qrec.observer")
 
 
 class Request(Record):

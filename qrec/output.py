@@ -193,6 +193,11 @@ def make_private(folder: str) -> None:
     os.mkdir(folder, 0o700)
 
 
+def private(path: str, flags: int) -> int:
+    """Open a file that is for the user alone."""
+    return os.open(path, flags, 0o600)
+
+
 def fold(folder: str) -> Kept | None:
     """What an ended attempt left in its folder, if it is small enough for the store; None if it stays in files."""
     files = Files(folder)

@@ -15,7 +15,7 @@ import time
 
 from qrec.config import replace_file
 from qrec.output import listed, make_private
-from qrec.process import own_environment, own_umask
+from qrec.process import entry, own_environment, own_umask
 from qrec.task import Record, Task
 
 TYPE_CHECKING = False
@@ -52,8 +52,8 @@ words = [sys.executable, "-c", given["program"], str(file), os.environ.get("SHEL
 os.execve(sys.executable, words, env)
 """
 
-#: What that becomes.  Nothing of the folder that we happen to be in shall take the place of a module.
-PROGRAM = "import sys; sys.path = [path for path in sys.path if path]; from qrec.pane import main; main()"
+#: What that becomes.
+PROGRAM = entry("qrec.pane")
 
 
 class Entry(Record):

@@ -166,6 +166,14 @@ def spawn(
         raise CouldNotStart(f"{argv[0]!r}: a NUL character cannot be part of a command") from None
 
 
+def entry(module: str) -> str:
+    """What a Python of our own executes: the `main` of a module.
+
+    Nothing of the folder that we happen to be in shall take the place of a module.
+    """
+    return f"import sys; sys.path = [path for path in sys.path if path]; from {module} import main; main()"
+
+
 def redirections(streams: Mapping[int, int | None]) -> list[tuple[Any, ...]]:
     """What a child does with its descriptors before it begins."""
     return [

@@ -16,7 +16,7 @@ from qrec.config import Config, replace_file
 from qrec.errors import CouldNotStart
 from qrec.output import make_private
 from qrec.pane import OF_PANE, as_letters, take_back, words_for
-from qrec.process import own_environment
+from qrec.process import entry, own_environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0  #: seconds that a session's worker has to begin
 #: What the process in a session becomes; see pane.py.
-PROGRAM = "import sys; sys.path = [path for path in sys.path if path]; from qrec.sessions import main; main()"
+PROGRAM = entry("qrec.sessions")
 COMING = ".coming"  #: the end of the name of a file that is there until a session's worker works
 TRIES = 20  #: times that a session is asked for while tmux's server is about to go
 LOOK = 0.1  #: seconds between two of them

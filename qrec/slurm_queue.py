@@ -13,9 +13,9 @@ import time
 
 from qrec.errors import QrecError, StoreError
 from qrec.executors import cluster, joboutput, sbatch
-from qrec.executors.queue import Job, before_its_run, job_words, private, retried, with_words
+from qrec.executors.queue import Job, before_its_run, job_words, retried, with_words
 from qrec.graph import ANY, FAILED, OK
-from qrec.output import listed, make_private
+from qrec.output import listed, make_private, private
 from qrec.process import own_environment
 from qrec.recorder import command_line, runs
 from qrec.task import MATCHED, Kept, Status, Task, moment, timestamp
@@ -74,7 +74,7 @@ class SlurmWorker(Worker):
             conditions = self.conditions(waiting.links, waiting.failed)
             if conditions is None:
                 continue
-            task = self.known(uid)
+            task = self.door.known(uid)
             if task is None or task.status is not Status.QUEUED or not self.is_due(task):
                 continue
             self.submit(task, conditions)
@@ -213,7 +213,7 @@ class SlurmWorker(Worker):
         if task.status is not Status.SKIPPED or "submission" not in task.data:
             return None
         for uid, kind in Job.of(task).links(task.after):
-            parent = self.known(uid)
+            parent = self.door.known(uid)
             if parent is None or not parent.status.is_final or kind == ANY:
                 continue
             if (parent.status is Status.COMPLETE) == (kind == FAILED):

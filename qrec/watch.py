@@ -10,8 +10,8 @@ from collections import Counter, deque
 from itertools import islice
 
 from qrec.errors import StoreBusy, StoreUnwritable
-from qrec.executors.queue import Job
-from qrec.jobs import Jobs, label
+from qrec.executors.queue import Job, label
+from qrec.jobs import Jobs
 from qrec.limits import limits_of
 from qrec.output import STREAMS, Files, attempt_folder, file_size, text
 from qrec.presence import workers

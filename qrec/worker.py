@@ -18,10 +18,10 @@ import time
 from qrec.errors import CouldNotStart, NoSuchTask, QrecError, StaleTask, StoreError
 from qrec.executors.queue import (
     Job,
-    QueueExecutor,
     before_its_run,
     has_begun,
     job_words,
+    label,
     make_ready,
     retried,
     with_words,
@@ -91,9 +91,6 @@ class Worker:
         self.slot = slot or 0  #: the first of its slots, where several workers have numbered theirs
         self.is_numbered = slot is not None
         self.told = told
-        executor = door.executor("queue")
-        assert isinstance(executor, QueueExecutor)
-        self.executor = executor
         self.grace = door.recorder.grace
         self.mine = [os.getpid(), start_ticks(os.getpid()) or 0]
         self.where = {"boot": boot_id(), "namespace": pid_namespace()}
@@ -281,7 +278,7 @@ class Worker:
     def cancel_launched(self) -> None:
         """End what goes on without us, if what runs is to be ended; what has only begun to be launched comes later."""
         for uid in self.launched if self.cancelling else ():
-            task = self.known(uid)
+            task = self.door.known(uid)
             if task is None or task.status.is_final or task.wish == "cancel":
                 continue
             try:
@@ -480,20 +477,13 @@ class Worker:
         outside = {uid for uid in self.board.parents() if uid not in self.board.jobs and uid not in self.running}
         if not outside and not self.elsewhere:
             return
-        tasks = [task for uid in {*outside, *self.elsewhere} if (task := self.known(uid)) is not None]
+        tasks = [task for uid in {*outside, *self.elsewhere} if (task := self.door.known(uid)) is not None]
         self.door.refresh_tasks([task for task in tasks if task.status in (Status.RUNNING, Status.SUBMITTED)])
         for task in tasks:
-            now = self.known(task.uid) or task.copy(status=Status.LOST)
+            now = self.door.known(task.uid) or task.copy(status=Status.LOST)
             self.consider(now)
         for uid in outside - {task.uid for task in tasks}:
             self.board.ended(uid, Status.LOST)
-
-    def known(self, uid: str) -> Task | None:
-        """The task of this uid, if there is one."""
-        try:
-            return self.store.get(uid)
-        except NoSuchTask:
-            return None
 
     # Writing down
 
@@ -574,7 +564,7 @@ class Worker:
         try:
             done = self.store.swap(task.uid, (Status.RUNNING, task.attempt), status, kept=kept, known=task, **fields)
         except (StaleTask, NoSuchTask):
-            return self.known(task.uid) or task.copy(status=Status.LOST)
+            return self.door.known(task.uid) or task.copy(status=Status.LOST)
         one.folded = kept is not None
         return done
 
@@ -609,7 +599,7 @@ class Worker:
         why: dict[str, str] = {}
         while len(skipped) < SKIPPED_AT_ONCE and (doomed := self.board.take_doomed(SKIPPED_AT_ONCE)):
             for uid, parent in doomed.items():
-                task = self.known(uid)
+                task = self.door.known(uid)
                 self.board.remove(uid)
                 if task is None or task.status is not Status.QUEUED:
                     continue
@@ -621,7 +611,7 @@ class Worker:
 
     def reason_of(self, parent: str) -> str:
         """Why nothing can come of those that depend on a parent."""
-        task = self.known(parent)
+        task = self.door.known(parent)
         if task is None:
             return f"{parent} is gone"
         if task.status is Status.SKIPPED and task.data.get("reason"):
@@ -673,7 +663,7 @@ class Worker:
     def fitting(self, uid: str, room: Room) -> tuple[Task, Job, tuple[str, ...]] | None:
         """A ready job, if it may and can begin now, with the devices for it; else it is put where it belongs."""
         assert self.board is not None
-        task = self.known(uid)
+        task = self.door.known(uid)
         if task is None or task.status is not Status.QUEUED:
             self.board.remove(uid)
             return None
@@ -796,11 +786,6 @@ WORDS = {
     Status.LOST: "was lost",
     Status.SKIPPED: "was skipped",
 }
-
-
-def label(task: Task) -> str:
-    """What a job is called in a sentence."""
-    return task.name or f"task {task.number}"
 
 
 class signals:

@@ -93,7 +93,7 @@ def queue_retry(given: dict[str, Any], words: tuple[str, ...], failed: bool) -> 
 
 def name_of(job: Task) -> str:
     """What a job is called in a sentence."""
-    from qrec.jobs import label
+    from qrec.executors.queue import label
 
     return label(job)
 

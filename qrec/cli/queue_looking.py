@@ -245,8 +245,8 @@ def queue_explain(given: dict[str, Any], words: tuple[str, ...]) -> None:
     What it waits for, who has its slot, memory or GPU, or what goes first.
     """
     from qrec.cli.show import printable, put, put_json
+    from qrec.executors.queue import label
     from qrec.explain import explain
-    from qrec.jobs import label
 
     door = looking(given)
     queue, job = choose_one(door, words, "explain")

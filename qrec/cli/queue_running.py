@@ -111,7 +111,7 @@ def conclude(given: dict[str, Any], queue: Jobs, outcome: Outcome, teller: Telle
 
 def tell_never(queue: Jobs, outcome: Outcome) -> None:
     """Name the jobs that can never run here."""
-    from qrec.jobs import label
+    from qrec.executors.queue import label
 
     left = [job for uid in outcome.never if (job := queue.door.known(uid)) and job.status is Status.QUEUED]
     for job in left[:TOLD]:

@@ -137,7 +137,7 @@ def choose_one(door: Qrec, words: Sequence[str], verb: str) -> tuple[Jobs, Task]
 def put_jobs(given: dict[str, Any], jobs: Sequence[Task]) -> None:
     """How changed jobs stand now."""
     from qrec.cli.show import printable, put, put_json
-    from qrec.jobs import label
+    from qrec.executors.queue import label
 
     if given["json"]:
         put_json([job.summary() for job in jobs])

@@ -11,7 +11,7 @@ import select
 import sys
 
 from qrec.errors import QrecError, Refused
-from qrec.process import spawn
+from qrec.process import entry, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 PATIENCE = 60.0  #: seconds for a start; one that takes longer goes on without being waited for
-#: Nothing of the folder that we happen to be in shall take the place of a module.
-PROGRAM = "import sys; sys.path = [path for path in sys.path if path]; from qrec.dashboard.again import main; main()"
+PROGRAM = entry("qrec.dashboard.again")
 
 
 def start(home: str, store: str, wanted: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

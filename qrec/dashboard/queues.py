@@ -13,10 +13,10 @@ from qrec.dashboard.layout import layout
 from qrec.dashboard.tasks import cancel_all, covered, linked
 from qrec.drawing import MOST_REDUCED, without_shortcuts
 from qrec.errors import NoSuchJob, NoSuchQueue, Refused, WrongUsage
-from qrec.executors.queue import Job
+from qrec.executors.queue import Job, label
 from qrec.explain import Picture, explain
 from qrec.graph import ANY, FAILED, OK, ordered
-from qrec.jobs import Jobs, label
+from qrec.jobs import Jobs
 from qrec.task import UNFINISHED, Record, Status, Task, moment
 
 TYPE_CHECKING = False

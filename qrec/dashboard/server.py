@@ -23,6 +23,7 @@ from qrec.config import find_home, replace_file
 from qrec.dashboard import guard
 from qrec.dashboard.doors import Doors
 from qrec.errors import Refused, WrongUsage
+from qrec.notify import remove
 from qrec.output import make_private
 from qrec.task import Record
 
@@ -413,14 +414,6 @@ def ask(running: Running) -> dict[str, Any]:
         return told
     finally:
         connection.close()
-
-
-def remove(path: str) -> None:
-    """Remove a file that may be gone."""
-    try:
-        os.unlink(path)
-    except OSError:
-        pass
 
 
 # Running

@@ -7,7 +7,7 @@ import re
 
 from qrec.errors import QrecError
 from qrec.executors import cluster, sbatch
-from qrec.output import FOLD_LIMIT, JOB, STREAMS, JobFiles, attempt_folder, file_size, make_private, read_part
+from qrec.output import FOLD_LIMIT, JOB, STREAMS, JobFiles, attempt_folder, file_size, make_private, private, read_part
 from qrec.task import Kept, Record, Task
 
 TYPE_CHECKING = False
@@ -312,8 +312,3 @@ def write_whole(path: str, blocks: Iterator[bytes]) -> None:
         os.replace(fresh, path)
     else:
         os.unlink(fresh)
-
-
-def private(path: str, flags: int) -> int:
-    """Open a file that is for the user alone."""
-    return os.open(path, flags, 0o600)

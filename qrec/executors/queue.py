@@ -11,7 +11,7 @@ import os
 from qrec.errors import CouldNotStart, NoSuchTask, Refused, StaleTask
 from qrec.executors.base import action
 from qrec.executors.shell import ShellExecutor, words_to_run
-from qrec.output import attempt_folder, file_size, listed, make_private
+from qrec.output import attempt_folder, file_size, listed, make_private, private
 from qrec.process import end_family, shim_process, start_ticks
 from qrec.recorder import runs, without_process
 from qrec.spool import private_words
@@ -99,6 +99,11 @@ def job_words(task: Task, job: Job) -> tuple[str, ...]:
         return words
     command = task.argv[0] if "shell" in task.data else f"exec -- {task.command}"
     return (bash(), "-c", WRAPPED, "qrec-job", command, job.teardown, *steps)
+
+
+def label(task: Task) -> str:
+    """What a job is called in a sentence."""
+    return task.name or f"task {task.number}"
 
 
 def bash() -> str:
@@ -326,11 +331,6 @@ def has_processes(uid: str) -> bool:
         except OSError:
             pass  # somebody else's, or gone
     return False
-
-
-def private(path: str, flags: int) -> int:
-    """Open a file that only the user may read."""
-    return os.open(path, flags, 0o600)
 
 
 # What the record leaves out

@@ -14,7 +14,7 @@ from qrec.errors import NotOnThisMachine, QrecError, Refused, StaleTask
 from qrec.executors import cluster, joboutput, sbatch
 from qrec.executors.base import Option, action
 from qrec.executors.shell import ShellExecutor, words_to_run
-from qrec.output import BLOCK, FOLD_LIMIT, OfJob, last_lines, make_private, merged
+from qrec.output import BLOCK, FOLD_LIMIT, OfJob, last_lines, make_private, merged, private
 from qrec.recorder import runs
 from qrec.stores.base import REMOVED, Query
 from qrec.task import UNFINISHED, Kept, Status, Task, moment, timestamp
@@ -161,7 +161,7 @@ class SlurmExecutor(ShellExecutor):
             words = [*cluster.words_for("scontrol", name), "write", "batch_script", jobid, "-"]
             text = asked.script if asked.script is not None else cluster.act(words, AT_SUBMIT).encode()
             make_private(folder)
-            with open(os.path.join(folder, "script"), "wb", opener=joboutput.private) as file:
+            with open(os.path.join(folder, "script"), "wb", opener=private) as file:
                 file.write(text[: sbatch.LARGEST_SCRIPT])
         except (OSError, QrecError):
             pass  # then it is not known
