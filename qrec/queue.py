@@ -13,234 +13,66 @@ output, say, which are written when somebody asks for them.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import sys
 import time
-import warnings
 import zlib
 from pathlib import Path
 
 from qrec import backends
 from qrec.api import Qrec
 from qrec.drawing import network_text
-from qrec.errors import (
-    CouldNotStart,
-    DuplicateJob,
-    NoSuchJob,
-    NoSuchTask,
-    NotOnThisMachine,
-    QrecError,
-    Refused,
-    StoreUnwritable,
-    WrongUsage,
-)
-from qrec.executors import sbatch
+from qrec.errors import DuplicateJob, NoSuchTask, NotOnThisMachine, QrecError, Refused
 from qrec.executors.queue import Job as Asked
 from qrec.executors.queue import with_words
 from qrec.graph import OK
 from qrec.jobs import Jobs, Submission
-from qrec.output import Frozen, make_private, merged
 from qrec.presence import workers
-from qrec.redact import REDACTED
-from qrec.script import commands, line_of, script
+from qrec.queue_job import Job, plain, show, write
+from qrec.queue_words import (
+    BACKENDS,
+    HANDLERS,
+    KINDS,
+    LOCAL,
+    MONITORS,
+    NOTHING,
+    OPTIONS,
+    SBATCH,
+    SERIAL,
+    SLURM,
+    TMUX,
+    DuplicateJobError,
+    UnknownBackendError,
+    UnknownJobError,
+    bytes_of,
+    epoch,
+    heed,
+    listed,
+    sbatch_calls,
+    slurm_options,
+    text_of,
+    texts,
+    warn,
+)
+from qrec.script import commands, script
 from qrec.task import UNFINISHED, Status, Task, moment
-from qrec.units import size_in_bytes, time_to_come
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from typing import Any, TypeAlias
 
     #: What may be depended on.
     Parent: TypeAlias = "Job | Task | str"
 
-SERIAL, LOCAL, TMUX, SLURM = "serial", "local", "tmux", "slurm"
-#: Those that cmd_queue has; `local` runs `size` jobs at a time without tmux.
-BACKENDS = (SERIAL, TMUX, SLURM)
 UNNAMED = "unnamed"  #: what a queue is called whose script does not care
 MADE_LATELY = 3600.0  #: seconds for which an empty queue is taken to be somebody's who is about to fill it
 PATIENCE = 60.0  #: seconds that jobs and workers have to end
 LOOKED = 0.05  #: seconds between two looks at them
 ANSWER = 10.0  #: seconds in which Slurm tells whether it is there
-MEGABYTE = 1_000_000
-YEARS = 1e9  #: seconds above which a number is a time since the epoch, and not one from now
 SHOWN = 20  #: lines of each job's output in an overview
-
-STYLES = ("colors", "rich", "plain", "auto")
-HANDLERS = ("auto", "ask", "kill", "ignore")
-MONITORS = ("hybrid", "inline", "tmux", "none")
-
-#: Options of sbatch, by the names that Python has for them; with a value or without.
-SBATCH = {
-    word.replace("-", "_"): kind
-    for options in (sbatch.COMMON, sbatch.OWN["sbatch"])
-    for kind, words in options.items()
-    for word in words.split()
-    if word not in "help usage version test-only parsable wrap dependency kill-on-invalid-dep job-name output".split()
-} | {"export_file": sbatch.VALUE, "no_requeue": sbatch.FLAG}
-#: What `submit` takes, besides the name, the dependencies, and options of sbatch.
-OPTIONS = """
-    log tags cwd environ preamble setup teardown cpus gpus mem begin at timeout retries backoff priority message
-    depends_any depends_failed output_fpath shell bookkeeper info_dpath allow_indent
-""".split()
-KINDS = ("depends_any", "depends_failed")
-#: What is taken for the sake of scripts that say it, and means nothing here.
-NOTHING = {
-    "create": ("shell", "log"),
-    "run": """
-        with_textual check_other_sessions shell capture mode refresh_rate side_session manifest_path headless
-    """.split(),
-}
-
-
-class DuplicateJobError(DuplicateJob, KeyError):
-    """A job of that name is in the queue already."""
-
-    __str__ = Exception.__str__
-
-
-class UnknownJobError(NoSuchJob, KeyError):
-    """Nothing in the queue, and no task, goes by the name of a dependency."""
-
-    __str__ = Exception.__str__
-
-
-class UnknownBackendError(WrongUsage, KeyError):
-    """There is no such backend."""
-
-    __str__ = Exception.__str__
-
-
-class Job:
-    """A job as a script holds it.  Before it is submitted it is only what was asked for, and has no files."""
-
-    def __init__(
-        self, command: str | None = None, name: str | None = None, depends: Any = None, **options: Any
-    ) -> None:
-        self.command = command
-        self.name = name
-        self.depends: list[Any] = listed(depends)
-        self.kwargs = options
-        self.tags: list[str] | None = texts(options.get("tags")) or None
-        self.log = bool(options.get("log", False))
-        self.bookkeeper = int(options.get("bookkeeper") or 0)
-        self.queue: Queue | None = None
-        self.uid = ""
-        self.number = 0
-        self._logged: tuple[Any, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"<Job({self.name})>"
-
-    @classmethod
-    def of(cls, task: Task, queue: Queue) -> Job:
-        """The job of a recorded task, with the secrets that were left out of its record if they are still known."""
-        given, asked = task, Asked.of(task)
-        try:
-            given, asked = with_words(queue.core.door.home, task, asked)
-        except CouldNotStart:
-            pass
-        options = {name: value for name, value in asked.asked().items() if name in OPTIONS}
-        if asked.env:
-            options["environ"] = dict(asked.env)
-        if task.tags:
-            options["tags"] = list(task.tags)
-        for kind in ("any", "failed"):
-            if uids := getattr(asked, kind):
-                options[f"depends_{kind}"] = list(uids)
-        return cls(line_of(given), task.name or str(task.number), **options, **asked.slurm).bound(queue, task)
-
-    def bound(self, queue: Queue, task: Task) -> Job:
-        """The same job, now in a queue."""
-        self.queue, self.uid, self.number = queue, task.uid, task.number
-        return self
-
-    @property
-    def task(self) -> Task:
-        """Its record as it stands: status, returncode, started, usage ...  Raises NoSuchTask if it was cleared."""
-        return self.home.core.store.get(self.uid)
-
-    @property
-    def home(self) -> Queue:
-        """The queue it is in.  Refused as long as it is in none."""
-        if self.queue is None:
-            raise Refused(f"the job {self.name or self.command!r} is in no queue yet")
-        return self.queue
-
-    @property
-    def status(self) -> str:
-        """How it stands."""
-        return self.task.status.value
-
-    def lacks_secrets(self) -> bool:
-        """Whether it is known from a record only that leaves secrets out."""
-        return any(REDACTED in text for text in (str(self.command), *self.kwargs.get("environ", {}).values()))
-
-    # Files, written when they are asked for
-
-    @property
-    def log_fpath(self) -> Path:
-        """A file with what the job has printed, both streams; it is not there before the job has begun."""
-        task, path = self.task, self.file("log")
-        if task.started is None:
-            path.unlink(missing_ok=True)
-        elif not (path.exists() and task.status.is_final and self._logged == (task.attempt, task.ended)):
-            write(path, (block for _, block in merged(Frozen(self.home.core.door.output(task)))))
-            self._logged = (task.attempt, task.ended)
-        return path
-
-    @property
-    def output_fpath(self) -> Path:
-        """Where a Slurm job was told to write, else the same file."""
-        said = self.kwargs.get("output_fpath")
-        return Path(said) if said else self.log_fpath
-
-    @property
-    def pass_fpath(self) -> Path:
-        """A file that is there if the job has completed."""
-        return self.marker("pass", Status.COMPLETE)
-
-    @property
-    def fail_fpath(self) -> Path:
-        """A file that is there if the job has failed."""
-        return self.marker("fail", Status.FAILED, Status.LOST)
-
-    @property
-    def skip_fpath(self) -> Path:
-        """A file that is there if the job was skipped or cancelled."""
-        return self.marker("skip", Status.SKIPPED, Status.CANCELLED)
-
-    @property
-    def stat_fpath(self) -> Path:
-        """A file of JSON that tells how it ended; it is there once the job has."""
-        return self.marker("stat", *(status for status in Status if status.is_final))
-
-    def marker(self, end: str, *statuses: Status) -> Path:
-        """A file that is there if the job has one of these statuses."""
-        task, path = self.task, self.file(end)
-        if task.status in statuses:
-            about = {"ret": task.returncode, "name": self.name, "status": task.status.value, "uid": self.uid}
-            write(path, [json.dumps(about).encode()])
-        else:
-            path.unlink(missing_ok=True)
-        return path
-
-    def file(self, end: str) -> Path:
-        """The path of one of its files."""
-        return self.home.job_info_dpath / f"{self.number}-{plain(self.name or '')}.{end}"
-
-    # Its text
-
-    def finalize_text(self, **ignored: Any) -> str:
-        """The command."""
-        return str(self.command)
-
-    def print_commands(self, *ignored: Any, style: str = "colors", **more: Any) -> None:
-        """Print the command."""
-        show(f"{self.command}\n", style)
 
 
 class Queue:
@@ -860,74 +692,9 @@ def is_there(backend: str) -> bool:
 # What is said of queues and jobs
 
 
-def heed(options: Iterable[str], known: Sequence[str], call: Callable[..., Any]) -> None:
-    """Warn of keywords that mean nothing to a call."""
-    unknown = [option for option in options if option not in known]
-    if not unknown:
-        return
-    import difflib
-    import inspect
-
-    parameters = [name for name, what in inspect.signature(call).parameters.items() if what.kind != what.VAR_KEYWORD]
-    for option in unknown:
-        near = difflib.get_close_matches(option, [*parameters, *known], 1)
-        warn(f"{call.__qualname__} knows no {option}= and passes it over{f'; is {near[0]}= meant?' if near else ''}")
-
-
-def warn(text: str) -> None:
-    """Warn whoever called us, of the same thing only once."""
-    if text in WARNED:
-        return
-    WARNED.add(text)
-    level, frame = 1, sys._getframe()
-    while frame.f_globals.get("__name__") == __name__ and frame.f_back is not None:
-        level, frame = level + 1, frame.f_back
-    warnings.warn(text, UserWarning, stacklevel=level)
-
-
-WARNED: set[str] = set()
-
-
-def listed(value: Any) -> list[Any]:
-    """One thing, none, or several."""
-    if value is None:
-        return []
-    return [value] if isinstance(value, (str, Job, Task)) or not hasattr(value, "__iter__") else list(value)
-
-
-def texts(value: Any, split: bool = False) -> list[str]:
-    """One text, none, or several; `split` at commas."""
-    several = value.split(",") if split and isinstance(value, str) else listed(value)
-    return [str(one) for one in several if one is not None and str(one).strip()]
-
-
-def text_of(path: Any) -> str | None:
-    """A path as text."""
-    return os.fspath(path) if path else None
-
-
 def references(jobs: Iterable[Job]) -> tuple[str, ...]:
     """By what `Jobs` knows them: those that come with them have no uid yet."""
     return tuple(job.uid or str(job.name) for job in jobs)
-
-
-def bytes_of(memory: Any) -> int | None:
-    """Memory: megabytes, or a text such as `8GB`."""
-    if not memory:
-        return None
-    if isinstance(memory, (int, float)) or str(memory).strip().isdecimal():
-        return int(float(memory) * MEGABYTE)
-    return size_in_bytes(str(memory))
-
-
-def epoch(when: Any) -> float | None:
-    """A time to come: seconds from now, a datetime, a text such as `18:30` or `2h`; or one since the epoch."""
-    if not when:
-        return None
-    if isinstance(when, (int, float)):
-        return float(when) if when > YEARS else time.time() + when
-    said = time_to_come(when.removeprefix("now")) if isinstance(when, str) else when
-    return float(said.timestamp())
 
 
 def without_links(task: Task, gone: Collection[str]) -> Task:
@@ -943,48 +710,6 @@ def unsecret(door: Qrec, variables: dict[str, str]) -> dict[str, str]:
     """The variables that may be written down for all to see who may see the queue."""
     shown = door.redactor.variables(variables) if variables else {}
     return {name: value for name, value in variables.items() if shown[name] == value}
-
-
-# Slurm's words
-
-
-def slurm_options(said: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of sbatch, by their long names."""
-    found: dict[str, Any] = {}
-    for name, value in said.items():
-        if name not in SBATCH or name in ("gpus", "mem", "begin") or value is None:
-            continue
-        if SBATCH[name] == sbatch.FLAG:
-            value = bool(value)
-        if value is not False:
-            found[name.replace("_", "-")] = value if value is True else str(value)
-    begin = said.get("begin")
-    if begin:
-        found["begin"] = f"now+{begin}" if isinstance(begin, (int, float)) else str(begin)
-    if said.get("output_fpath"):
-        found["output"] = os.path.abspath(said["output_fpath"])
-    return found
-
-
-def sbatch_calls(tasks: Sequence[Task]) -> Iterator[str]:
-    """The jobs as calls of sbatch, for reading."""
-    import shlex
-
-    from qrec.slurm_queue import AFTER, flags, time_of
-
-    numbers = {task.uid: number for number, task in enumerate(tasks, 1)}
-    for task in tasks:
-        job, number = Asked.of(task), numbers[task.uid]
-        needs = [f"{AFTER[kind]}:$JOB_{numbers[uid]}" for uid, kind in job.links(task.after) if uid in numbers]
-        asked = {
-            "job-name": task.name, "chdir": task.pwd, "cpus-per-task": job.cpus, "time": time_of(job.timeout),
-            "mem": f"{-(-job.mem // MEGABYTE)}M" if job.mem else None, "gres": f"gpu:{job.gpus}" if job.gpus else None,
-            **job.slurm,
-        }  # fmt: skip
-        words = [shlex.join(flags(asked)), f'"--dependency={",".join(needs)}"' if needs else ""]
-        lines = "\n".join([*job.preamble, *([job.setup] if job.setup else []), line_of(task)])
-        wrapped = f"--wrap {shlex.quote(lines)}"
-        yield f"# {number} {task.name}\nJOB_{number}=$(sbatch --parsable {' '.join(filter(None, words))} {wrapped})\n"
 
 
 # Files and the terminal
@@ -1003,23 +728,6 @@ def root_of(core: Jobs) -> str:
     return f"{policy.get('created', '')[:10]}_{zlib.crc32(who.encode('utf-8', 'surrogateescape')):08x}"
 
 
-def plain(name: str) -> str:
-    """A name as a part of a file's name."""
-    return re.sub(r"[^\w.-]+", "_", name)[:60]
-
-
-def write(path: Path, blocks: Iterable[bytes], mode: int = 0o600) -> None:
-    """Put a private file in its place whole.  Raises StoreUnwritable."""
-    fresh = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        make_private(str(path.parent))
-        with open(fresh, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            file.writelines(blocks)
-        os.replace(fresh, path)
-    except OSError as error:
-        raise StoreUnwritable(f"{path}: {error.strerror or error}") from None
-
-
 def nobody(task: Task) -> None:
     """Whom nobody tells of a job."""
 
@@ -1028,19 +736,6 @@ def tell(task: Task) -> None:
     """Tell a user who sits at a terminal how a job has ended."""
     if task.status.is_final and sys.stderr.isatty():
         print(f"[{task.name or task.number}][{task.status}]", file=sys.stderr)
-
-
-def show(text: str, style: str) -> None:
-    """Print bash, in colours if the style and the terminal allow them.  KeyError for an unknown style."""
-    if style not in STYLES:
-        raise KeyError(style)
-    if style in ("plain", "auto") or not sys.stdout.isatty() or os.environ.get("NO_COLOR"):
-        print(text)
-        return
-    from rich.console import Console
-    from rich.syntax import Syntax
-
-    Console().print(Syntax("", "bash", background_color="default").highlight(text), soft_wrap=True)
 
 
 __all__ = ["DuplicateJobError", "Job", "Queue", "UnknownBackendError", "UnknownJobError"]

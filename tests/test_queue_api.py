@@ -17,7 +17,7 @@ import qrec as package
 from qrec import Job, Qrec, Queue
 from qrec.errors import QrecError, Refused
 from qrec.jobs import Jobs, Submission
-from qrec.queue import UnknownBackendError, slurm_options
+from qrec.queue_words import UnknownBackendError, slurm_options
 from tests.helpers import wait_until
 from tests.terminals import Terminal
 
