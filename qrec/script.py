@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 from itertools import takewhile
 
-from qrec.errors import WrongUsage
+from qrec.errors import WrongUsage, did_you_mean
 from qrec.executors.queue import Job
 from qrec.graph import ANY, FAILED, OK, ordered
+from qrec.quoting import one_line, quoted, words
 from qrec.task import Record, Status, Task
 
 TYPE_CHECKING = False
@@ -257,7 +257,8 @@ def script(
     for an unknown backend, and for jobs that wait for each other.
     """
     if backend not in BACKENDS:
-        raise WrongUsage(f"there is no script for {backend!r}; there is one for {', '.join(BACKENDS)}")
+        there = did_you_mean(backend, BACKENDS, f"there is one for {', '.join(BACKENDS)}")
+        raise WrongUsage(f"there is no script for {backend!r}; {there}")
     plan = planned(jobs, policy, name, backend, outside or {})
     before, after = BACKENDS[backend]
     extra = [WITH_GPUS] if plan.shares_gpus else [FAILURE] if backend == "slurm" and plan.anybody("failed") else []
@@ -511,32 +512,6 @@ def refusal(plan: Plan, task: Task, job: Job) -> str:
 
 
 # Words
-
-
-def words(values: Sequence[str]) -> str:
-    return " ".join(map(quoted, values))
-
-
-def quoted(text: str) -> str:
-    """A word of bash that stands for exactly this text; lines stay lines, what cannot be seen is spelled out."""
-    if not all(char.isprintable() or char in "\n\t" for char in text):
-        return f"$'{''.join(map(spelled, text))}'"
-    if "'" in text and not re.search(r'["$`\\!]', text):
-        return f'"{text}"'  # easier to read, and nothing in it has a meaning there
-    return shlex.quote(text) if "," not in text or "'" in text else f"'{text}'"  # shellcheck minds a bare comma
-
-
-def spelled(char: str) -> str:
-    if char in "'\\":
-        return f"\\{char}"
-    if char.isprintable():
-        return char
-    return "".join(f"\\x{byte:02x}" for byte in char.encode(errors="surrogateescape"))
-
-
-def one_line(text: str) -> str:
-    """For a comment."""
-    return " ".join(text.split())
 
 
 def assignments(variables: Mapping[str, str]) -> list[str]:

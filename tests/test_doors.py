@@ -22,8 +22,7 @@ from qrec import progress
 from qrec.api import Qrec
 from qrec.doors import intake, jsonl
 from qrec.doors.carry import batches, carry, whole
-from qrec.doors.qme import uuid_of
-from qrec.doors.records import NotATask
+from qrec.doors.records import NotATask, uuid_of
 from qrec.errors import StoreBusy
 from qrec.jobs import Jobs, Submission
 from qrec.output import FOLD_LIMIT, attempt_folder
@@ -228,6 +227,15 @@ def test_export_and_import_by_the_command_line(history, home, other, tmp_path, t
     assert {stat.S_IMODE(path.stat().st_mode) for path in Path(other, "attempts").rglob("*")} == {0o600, 0o700}
 
 
+def test_much_output_comes_in_with_what_was_recorded_beside_it(kind, home, tmp_path):
+    kept = Kept(stdout=bytes(FOLD_LIMIT + 1), extras={"series": b"0.10 0.05 10 1 0 0\n", "patch": b"+x\n"})
+    task = Task(uid=new_uid("shell"), executor="shell", argv=("x",), status=Status.COMPLETE, created=timestamp())
+    taken = intake.Intake(Qrec().store, refuse)
+    taken.take([intake.Arrival(place="line 1", bundle=Bundle(task=task, kept={1: kept}))])
+    output = Qrec().store.output(task)
+    assert (output.size("stdout"), output.extras()) == (FOLD_LIMIT + 1, dict(kept.extras))
+
+
 def test_an_export_tells_what_get_tells_and_more(history):
     line = json.loads(call("export", "jsonl", "1").stdout)
     got = call("get", "1").json
@@ -315,6 +323,19 @@ def test_a_published_object_is_taken_in(kind, tmp_path):
     assert {name: got["data"][name] for name in published} == published
     assert got["command"] == "ls /home/me"
     assert call("log", "1").stdout == b"a\nb\n"
+
+
+def test_a_published_object_without_a_time_is_listed(kind, tmp_path):
+    (tmp_path / "plain").write_text(json.dumps(plain(timestamp=None)))
+    call("import", "jsonl", tmp_path / "plain", check=True)
+    assert "ls /home/me" in call("ls", check=True).out
+    assert call("log", "1", "--relative", check=True).out == "    0.000 a\n    0.000 b\n"
+    head = json.loads(call("export", "asciicast", "1", check=True).out.splitlines()[0])
+    assert "timestamp" not in head
+    nowhere = json.dumps({**plain(timestamp=None), "uid": new_uid("shell"), "data": {**plain()["data"], "pwd": ""}})
+    (tmp_path / "nowhere").write_text(nowhere)
+    call("import", "jsonl", tmp_path / "nowhere", check=True)
+    assert call("rerun", "2").err == "qrec: its folder is not known; name one with --cwd\n"
 
 
 @pytest.mark.parametrize("indent", [None, 2, 4])
@@ -454,6 +475,44 @@ def test_a_stream_of_lines_from_stdin(history, qrec, other):
     done = qrec("--home", other, "import", "jsonl", "-", input=exported)
     assert (done.returncode, done.out, done.err) == (0, "3 tasks taken in\n", "")
     assert "line 2" in qrec("--home", other, "import", "jsonl", "-", input=b"{}\nx\n").err
+
+
+def test_what_holds_for_queues_goes_along(home, other, tmp_path):
+    """Also for one without jobs; and jobs of an earlier queue of that name are not taken for jobs of this one."""
+    call("queue", "submit", "train", "--name", "old", "--", "true", check=True)
+    call("queue", "new", "train", "--clear", "--workers", "3", "--preamble", "export A=b", check=True)
+    call("queue", "submit", "train", "--name", "new", "--", "true", check=True)
+    call("queue", "new", "empty", "--cpus", "2", check=True)
+    policies = Qrec().store.policies()
+    some, every = (call("export", "jsonl", *words, check=True).stdout for words in (["2"], []))
+    assert [json.loads(line)["data"].get("queues", {}).keys() for line in every.splitlines()] == [
+        set(),
+        {"train", "empty"},
+    ]
+    assert json.loads(some)["data"]["queues"].keys() == {"train"}
+    (tmp_path / "file").write_bytes(every)
+    door = Qrec(str(other))
+    for _ in range(2):
+        call("--home", other, "import", "jsonl", tmp_path / "file", check=True)
+        assert door.store.policies() == policies
+        assert [job.name for job in Jobs(door, "train").all()] == ["new"]
+    call("--home", other, "queue", "set", "train", "--workers", "7", check=True)
+    call("--home", other, "import", "jsonl", tmp_path / "file", check=True)
+    assert door.store.policies()["train"]["workers"] == 7, "it was there already"
+
+
+@pytest.mark.parametrize(
+    "told", ["5", '{"policy": 3}', '{"policy": {"workers": "many"}}', '{"policy": {"no": 1}}', "{}"]
+)
+def test_what_cannot_hold_for_a_queue_is_told(home, other, tmp_path, told):
+    call("run", "-q", "true", check=True)
+    line = json.loads(call("export", "jsonl", check=True).out)
+    line["data"]["queues"] = {"bad": json.loads(told)}
+    (tmp_path / "file").write_text(json.dumps(line))
+    done = call("--home", other, "import", "jsonl", tmp_path / "file", check=True)
+    assert done.err.startswith("qrec: queue 'bad': ")
+    assert (done.err.count("\n"), done.out) == (1, "1 task taken in\n")
+    assert Qrec(str(other)).store.policies() == {}
 
 
 def test_import_needs_a_file(kind, tmp_path):

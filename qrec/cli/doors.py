@@ -9,19 +9,24 @@ from contextlib import contextmanager
 import click
 
 from qrec.cli import say
+from qrec.cli.groups import Group, OneOf
 from qrec.cli.verbs import (
     AS_JSON,
     completes,
+    examples,
     filters,
     front_door,
     looking,
     query_of,
+    stamp_of,
     tell,
     verb,
     wants_json,
 )
 from qrec.cli.words import JSON, REVEAL
+from qrec.doors.sources import SOURCES
 from qrec.errors import NoSuchTask, Refused, WrongUsage
+from qrec.task import moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
 
     from qrec.api import Qrec
     from qrec.doors.intake import Arrival
+    from qrec.doors.sources import Given
     from qrec.progress import Progress
     from qrec.stores.base import Query, Store
     from qrec.task import Task
@@ -41,11 +47,10 @@ COMPLAINTS = 100  #: bad lines that are told one by one
 
 
 @verb(
-    "qrec export jsonl -o history.jsonl\n  qrec export csv --failed --since 1w\n  qrec export text 12 13\n"
-    "  qrec export asciicast 12 -o 12.cast",
+    "qrec export jsonl -o history.jsonl\n  qrec export bash 12 13 -o again.sh",
     REVEAL,
 )
-@click.argument("form", metavar="jsonl|csv|text|asciicast", type=click.Choice(["jsonl", "csv", "text", "asciicast"]))
+@click.argument("form", metavar="FORMAT", type=OneOf(["jsonl", "csv", "text", "asciicast", "bash", "markdown"]))
 @click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=completes("task"))
 @click.option(
     "-o", "--output", metavar="FILE", shell_complete=completes("file"), help="Write to FILE, for your eyes only."
@@ -58,11 +63,15 @@ def export(
 ) -> None:  # fmt: skip
     """Write tasks out: all of them, those named, or those that the filters leave.
 
-    jsonl is whole: a line a task as `qrec get` prints it, with its attempts and the exact bytes of its output, which
-    `qrec import jsonl` takes in again.  csv is a row a task with the columns of `ls --json`, without output.
-
-    text is what a task printed as it stands in a terminal in the end: without colours, a progress bar as it was last.
-    asciicast is one task for `asciinema play` and other players.
+    \b
+    jsonl      all there is, a line a task as `qrec get` prints it, with its attempts and
+               the exact bytes of its output; `qrec import jsonl` takes it in again
+    csv        a row a task, with the columns of `ls --json` and without output
+    text       what a task printed as it stands in a terminal in the end: without
+               colours, a progress bar as it was last
+    asciicast  one task for `asciinema play` and other players
+    bash       a script that runs the commands again, in their folders and their order
+    markdown   a report: how each went, and the end of what it printed
     """
     output = None if output == "-" else output
     door = looking(given) if output is None else front_door(given)
@@ -112,14 +121,38 @@ def tell_empty(door: Qrec, tasks: Iterable[Task]) -> None:
 
 def lines_of(door: Qrec, form: str, tasks: Iterable[Task], total: int) -> Iterator[bytes]:
     """The lines of an export of so many tasks, or about so many."""
-    if form == "csv":
-        yield from csv_of(tasks)
+    if form == "jsonl":
+        from qrec.doors import jsonl
+
+        yield from jsonl.lines_of(door.store, tasks, total >= door.count(), door.covered)
+        return
+    if form in WHOLE:
+        yield from WHOLE[form](door, tasks)
         return
     for task in tasks:
         try:
             yield from lines_of_task(door, form, task, total > 1)
         except NoSuchTask:
             pass  # removed meanwhile
+
+
+def as_script(door: Qrec, tasks: Iterable[Task]) -> Iterator[bytes]:
+    """A bash script of the tasks."""
+    from qrec.doors import bash_script
+
+    return bash_script.lines(tasks)
+
+
+def as_report(door: Qrec, tasks: Iterable[Task]) -> Iterator[bytes]:
+    """A report on the tasks."""
+    from qrec.doors import markdown
+    from qrec.output import Frozen
+
+    return markdown.report(tasks, lambda task: Frozen(door.output(task)))
+
+
+#: The formats that are made of all tasks at once.
+WHOLE = {"csv": lambda door, tasks: csv_of(tasks), "bash": as_script, "markdown": as_report}
 
 
 def heading(task: Task) -> bytes:
@@ -131,11 +164,6 @@ def heading(task: Task) -> bytes:
 
 def lines_of_task(door: Qrec, form: str, task: Task, among_others: bool) -> Iterator[bytes]:
     """The lines of one task in an export."""
-    if form == "jsonl":
-        from qrec.doors.jsonl import line_of
-
-        yield line_of(door.store, task, door.covered)
-        return
     from qrec.doors import cast
     from qrec.output import Frozen
 
@@ -199,42 +227,87 @@ def sink(path: str | None) -> Iterator[BinaryIO]:
 # In
 
 
-@verb("qrec import jsonl history.jsonl\n  qrec import qme ~/.qme", JSON, name="import")
-@click.argument("form", metavar="jsonl|qme", type=click.Choice(["jsonl", "qme"]))
-@click.argument("source", metavar="FILE|DIR", shell_complete=completes("file"))
-def import_(given: dict[str, Any], form: str, source: str) -> int:
-    """Take tasks in that are not here yet.
+def sources_told() -> str:
+    """What can be imported, a line each."""
+    width = max(map(len, SOURCES))
+    return "\b\n" + "\n".join(f"    {name:<{width}}  {told}" for name, told in SOURCES.items())
 
-    jsonl reads what `qrec export jsonl` wrote, or `qrec get`, or QueueMe; `-` is stdin.  qme reads a home of QueueMe,
-    ~/.qme mostly, and changes nothing there.  A task that is here already is passed over; what cannot be read is told
-    of, and does not stop the rest.
+
+@verb("qrec import zsh\n  qrec import jsonl history.jsonl", JSON, name="import")
+@click.argument("form", metavar="FORMAT", type=OneOf(list(SOURCES)))
+@click.argument("source", metavar="[FILE|DIR]", required=False, shell_complete=completes("file"))
+@click.option("--since", metavar="TIME", help="Only what began since then: 30d (ago), today, 2026-11-20.")
+@click.option("--until", metavar="TIME", help="Only what began before then.")
+@click.option("--host", metavar="NAME", help="The machine that a shell's history is from, which it does not tell.")
+@click.option("--results", metavar="DIR", shell_complete=completes("dir"), help="What parallel --results DIR has kept.")
+def import_(
+    given: dict[str, Any], form: str, source: str | None, since: str | None, until: str | None, host: str | None,
+    results: str | None,
+) -> int:  # fmt: skip
+    """Take a history in: tasks that are not here yet.
+
+    @SOURCES@
+
+    Where a place stands in parentheses, that is where FILE is if you name none; `-` is stdin.  A task that is here
+    already is passed over, so a history may be imported again when it has grown.  What cannot be read is told of, and
+    does not stop the rest.  Nothing is changed where it comes from.
+
+    Secrets among the words are left out, as `run` does.  All that comes from another program has the tag `from-FORMAT`;
+    of a command whose end its history does not tell, the code stays empty.
     """
+    from qrec.api import user
+    from qrec.doors import sources
     from qrec.doors.intake import Intake
     from qrec.progress import Progress
 
+    check_options(form, host, results)
     door = front_door(given)
-    intake = Intake(door.store, Complaints(source))
-    size = os.stat(source).st_size if form == "jsonl" and os.path.isfile(source) else None
-    with Progress("importing", size) as progress:
-        intake.take(arrivals(form, source, progress))
+    first, last = stamp_of(since), stamp_of(until)
+    history = sources.Given(
+        form=form, path=sources.place_of(form, source), redactor=door.redactor, store=door.store, user=user(),
+        host=host or "", results=results, since=None if first is None else moment(first).timestamp(),
+    )  # fmt: skip
+    intake = Intake(door.store, Complaints(history.path or form))
+    with Progress("importing", size_of(history)) as progress:
+        intake.take(sources.within(arrivals(history, progress), first, last))
+    if intake.queues:
+        from qrec.doors import queues
+        from qrec.jobs import Jobs
+
+        queues.take(door.store, intake.queues, lambda name, policy: Jobs(door, name).checked(policy), say)
     report(given["json"], intake.counts())
     tell(door)
     return 1 if intake.bad else 0
 
 
-def arrivals(form: str, source: str, progress: Progress) -> Iterator[Arrival]:
-    """What comes in."""
-    if form == "qme":
-        from qrec.doors import qme
+import_.help = (import_.help or "").replace("@SOURCES@", sources_told())
 
-        for arrival in qme.arrivals(source):
+
+def check_options(form: str, host: str | None, results: str | None) -> None:
+    """Refuse options that mean nothing for a format."""
+    if host is not None and form not in ("bash", "zsh", "fish", "parallel-joblog"):
+        raise WrongUsage(f"--host is for histories that do not tell it; that of {form} does")
+    if results is not None and form != "parallel-joblog":
+        raise WrongUsage("--results is for parallel-joblog")
+
+
+def size_of(history: Given) -> int | None:
+    """How many bytes will be read, if that is known."""
+    path = history.path or ""
+    return os.stat(path).st_size if history.is_by_line and os.path.isfile(path) else None
+
+
+def arrivals(history: Given, progress: Progress) -> Iterator[Arrival]:
+    """What comes in."""
+    from qrec.doors import sources
+
+    if not history.is_by_line:
+        for arrival in sources.arrivals(history, None):
             yield arrival
             progress.advance()
         return
-    from qrec.doors import jsonl
-
-    with opened(source) as file:
-        yield from jsonl.arrivals(counted(file, progress))
+    with opened(history.path or "-") as file:
+        yield from sources.arrivals(history, counted(file, progress))
 
 
 @contextmanager
@@ -288,14 +361,14 @@ def report(as_json: bool, counts: dict[str, int]) -> None:
 # Across
 
 
-@click.group("store", epilog="\b\nExample:\n  qrec store copy sqlite filesystem\n  qrec store schema")
+@click.group("store", cls=Group, epilog=examples("qrec store copy sqlite filesystem\n  qrec store schema"))
 def store() -> None:
     """Copy a store into another, or see how it is built."""
 
 
 @store.command(
     "copy",
-    epilog="\b\nExample:\n  qrec store copy sqlite filesystem\n  qrec store copy filesystem sqlite:/tmp/history.db",
+    epilog=examples("qrec store copy sqlite filesystem\n  qrec store copy filesystem sqlite:backup.db"),
 )
 @click.argument("source", metavar="FROM", shell_complete=completes("store"))
 @click.argument("target", metavar="TO", shell_complete=completes("store"))
@@ -346,7 +419,7 @@ def tell_unfinished(store: Store, name: str) -> None:
         say(f"{running} task{'s' * (running != 1)} had not ended; the end will be recorded in {name} only")
 
 
-@store.command("schema", epilog="\b\nExample:\n  qrec store schema")
+@store.command("schema", epilog=examples("qrec store schema\n  qrec store schema | less"))
 def store_schema() -> None:
     """Print what the tables and columns of the sqlite store mean, for `qrec sql` and other tools."""
     from qrec.cli.show import put
@@ -401,7 +474,7 @@ def put_objects(names: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None
 
 
 @verb("qrec completion bash\n  qrec completion fish")
-@click.argument("shell", metavar="bash|zsh|fish", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", metavar="bash|zsh|fish", type=OneOf(["bash", "zsh", "fish"]))
 def completion(given: dict[str, Any], shell: str) -> None:
     """Print what makes a shell complete verbs, options, tasks, actions and tags.
 

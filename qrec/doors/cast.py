@@ -10,7 +10,6 @@ import json
 import re
 
 from qrec.output import STREAMS, pieces
-from qrec.task import moment
 from qrec.terminal_text import Screen
 
 TYPE_CHECKING = False
@@ -48,7 +47,8 @@ def header(task: Task) -> dict[str, Any]:
     surroundings = known if isinstance(known, dict) else {}
     told = {"SHELL": surroundings.get("SHELL") or task.data.get("shell"), "TERM": surroundings.get("TERM")}
     about: dict[str, Any] = {"version": 2, "width": columns, "height": lines}
-    about["timestamp"] = int(moment(task.started or task.created).timestamp())
+    if task.began:
+        about["timestamp"] = int(task.began)
     about["command"] = clean(task.command)
     if task.message:
         about["title"] = clean(task.message)

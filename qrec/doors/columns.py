@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import chain
 
-from qrec.errors import WrongUsage
+from qrec.errors import WrongUsage, did_you_mean
 from qrec.task import SUMMARY
 
 TYPE_CHECKING = False
@@ -23,7 +23,8 @@ def named_columns(words: str) -> tuple[str, ...]:
     """The columns that a list with commas names, or WrongUsage."""
     names = tuple(name.strip() for name in words.split(",") if name.strip())
     if unknown := [name for name in names if name not in COLUMNS]:
-        raise WrongUsage(f"no column is called {unknown[0]!r}; there are: {', '.join(COLUMNS)}")
+        there = did_you_mean(unknown[0], COLUMNS, f"there are: {', '.join(COLUMNS)}")
+        raise WrongUsage(f"no column is called {unknown[0]!r}; {there}")
     if not names:
         raise WrongUsage(f"name columns, with commas between them; there are: {', '.join(COLUMNS)}")
     return names

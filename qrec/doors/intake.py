@@ -6,16 +6,15 @@ import os
 
 from qrec.doors.records import NotATask
 from qrec.errors import NoSuchTask, StoreBroken, StoreBusy, StoreTooNew, StoreUnwritable
-from qrec.output import FOLD_LIMIT, attempt_folder, make_private
-from qrec.task import Record
+from qrec.output import FOLD_LIMIT, attempt_folder, file_size, make_private, read_part
+from qrec.task import Kept, Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
     from qrec.stores.base import Bundle, Store
-    from qrec.task import Kept
 
 BATCH = 2_000  #: tasks given to the store at once; a running command waits for no more than these
 BATCH_BYTES = 16 << 20  #: of output, or about that
@@ -27,6 +26,9 @@ class Arrival(Record):
     place: str  #: `line 12`, or a file
     bundle: Bundle | None = None
     trouble: str = ""
+    queues: Mapping[str, Any] = {}  #: what holds for queues of which some of these tasks are jobs
+    #: Makes a new task whole: reads what it has printed, into the home that is given where that is much.
+    fill: Callable[[Bundle, str], Bundle] | None = None
 
 
 def read(place: str, make: Callable[..., Bundle], *values: Any) -> Arrival:
@@ -47,14 +49,18 @@ class Intake:
         self.store = store
         self.complain = complain
         self.new = self.present = self.bad = 0
+        self.queues: dict[str, Any] = {}  #: what was told of them
         self.batch: list[Arrival] = []
         self.bytes = 0
 
     def take(self, arrivals: Iterable[Arrival]) -> None:
         """Take in all of them."""
         for arrival in arrivals:
+            self.queues.update(arrival.queues)
             if arrival.bundle is None:
                 self.refuse(arrival, arrival.trouble)
+            elif arrival.fill is not None:
+                self.take_new(arrival, arrival.bundle, arrival.fill)
             elif not self.has_large(arrival.bundle):
                 self.batch.append(arrival)
             elif self.is_present(arrival.bundle.task.uid):
@@ -64,6 +70,19 @@ class Intake:
             if len(self.batch) >= BATCH or self.bytes > BATCH_BYTES:
                 self.flush()
         self.flush()
+
+    def take_new(self, arrival: Arrival, bundle: Bundle, fill: Callable[[Bundle, str], Bundle]) -> None:
+        """Take in a task with what belongs to it, unless it is here."""
+        if self.is_present(bundle.task.uid):
+            self.present += 1
+            return
+        try:
+            whole = fill(bundle, self.store.home)
+        except NotATask as error:
+            self.refuse(arrival, str(error))
+            return
+        self.has_large(whole)
+        self.batch.append(arrival.copy(bundle=whole))
 
     def has_large(self, bundle: Bundle) -> bool:
         """Whether some output is too large for the store; counts bytes on the way."""
@@ -124,11 +143,38 @@ def to_files(home: str, bundle: Bundle) -> Bundle:
     return bundle.copy(kept=kept)
 
 
+def with_files(bundle: Bundle, home: str, paths: Mapping[str, str]) -> Bundle:
+    """The task with what is in these files, by the stream: for the store if it is little, else copied into the home."""
+    sizes = {stream: file_size(path) for stream, path in paths.items()}
+    try:
+        if sum(sizes.values()) <= FOLD_LIMIT:
+            kept = Kept.from_parts(
+                {stream: read_part(paths[stream], 0, size) for stream, size in sizes.items() if size}
+            )
+            return bundle if kept == Kept() else bundle.copy(kept={bundle.task.attempt: kept})
+        copy_files(attempt_folder(home, bundle.task.uid, bundle.task.attempt), paths)
+    except OSError as error:
+        raise NotATask(f"its output cannot be taken in: {error.filename}: {error.strerror or error}") from error
+    return bundle
+
+
+def copy_files(folder: str, paths: Mapping[str, str]) -> None:
+    """Copy files into the folder of an attempt.  Raises OSError."""
+    import shutil
+
+    make_private(folder)
+    for stream, path in paths.items():
+        if file_size(path):
+            target = os.path.join(folder, stream)
+            shutil.copyfile(path, target)
+            os.chmod(target, 0o600)
+
+
 def write_output(folder: str, kept: Kept) -> None:
     """The files of an attempt, as its recorder would have left them."""
     try:
         make_private(folder)
-        for name, data in kept.asdict().items():
+        for name, data in kept.parts().items():
             if data:
                 write_private(os.path.join(folder, name), data)
     except OSError as error:

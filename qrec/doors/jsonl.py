@@ -1,7 +1,8 @@
 """Tasks as JSON, one a line: what `get` publishes, and in its `data` all that it takes to make the task again.
 
 `attempts` are the full records, oldest first, the current one last; `streams` holds by attempt what each printed, as
-text where it is UTF-8, else as `{"base64": ...}`, with nothing for an empty stream.
+text where it is UTF-8, else as `{"base64": ...}`, with nothing for an empty stream.  The last line has `queues`, too:
+what holds for them (queues.py).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from binascii import b2a_base64
 from qrec.doors.carry import whole
 from qrec.doors.intake import Arrival, read
 from qrec.doors.records import NotATask, from_published, task_of
+from qrec.errors import NoSuchTask
 from qrec.output import JOB, STREAMS, Files, InStore, attempt_folder
 from qrec.published import published
 from qrec.stores.base import Bundle
@@ -31,6 +33,30 @@ BASE64 = "base64"
 
 
 # Going out
+
+
+def lines_of(
+    store: Store, tasks: Iterable[Task], every: bool, shown: Callable[[Output], Output] = lambda output: output
+) -> Iterator[bytes]:
+    """Tasks, a line each, and on the last what holds for their queues; for all queues, if these are all tasks."""
+    from qrec.doors.queues import told
+
+    line, names = b"", set(store.policies()) if every else set()
+    for task in tasks:
+        try:
+            following = line_of(store, task, shown)
+        except NoSuchTask:
+            continue  # removed meanwhile
+        if line:
+            yield line
+        line, names = following, names | ({task.queue} if task.queue is not None else set())
+    queues = told(store, names)
+    if line and queues:
+        last = json.loads(line)
+        last["data"]["queues"] = queues
+        line = encoded(last)
+    if line:
+        yield line
 
 
 def line_of(store: Store, task: Task, shown: Callable[[Output], Output] = lambda output: output) -> bytes:
@@ -109,7 +135,15 @@ def objects(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
 
 def arrivals(lines: Iterable[bytes]) -> Iterator[Arrival]:
     """What a file of JSON lines brings."""
-    return (read(f"line {number}", bundle_of, text) for number, text in objects(lines))
+    for number, text in objects(lines):
+        arrival = read(f"line {number}", bundle_of, text)
+        yield arrival.copy(queues=queues_of(text)) if arrival.bundle is not None and b'"queues":' in text else arrival
+
+
+def queues_of(text: bytes) -> dict[str, Any]:
+    """What a line tells of queues."""
+    queues = json.loads(text).get("data", {}).get("queues")
+    return queues if isinstance(queues, dict) else {}
 
 
 def bundle_of(text: bytes) -> Bundle:

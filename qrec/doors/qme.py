@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import configparser
 import glob
-import hashlib
 import json
 import os
 import sqlite3
 
 from qrec.doors.intake import Arrival, read
-from qrec.doors.records import UID, NotATask, from_published, stamp_of
+from qrec.doors.records import UID, NotATask, from_published, stamp_of, uuid_of
 from qrec.errors import Refused
 
 TYPE_CHECKING = False
@@ -97,9 +96,3 @@ def adopted(told: Any, created: str | None = None) -> Bundle:
         return from_published(told, created)
     data = {**(told.get("data") or {}), "qme": uid}
     return from_published({**told, "uid": f"{told.get('executor')}-{uuid_of(uid)}", "data": data}, created)
-
-
-def uuid_of(name: str) -> str:
-    """A uuid that is always the same for a name."""
-    digits = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"

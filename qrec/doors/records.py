@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import datetime, timezone
 
@@ -93,6 +94,12 @@ def check_time(name: str, stamp: str | None) -> None:
         datetime.fromisoformat(stamp[:-1])
     except ValueError:
         raise NotATask(f"its {name} is no time: {stamp!r:.60}") from None
+
+
+def uuid_of(name: str) -> str:
+    """A uuid that is always the same for a name."""
+    digits = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
 
 
 # What is published, by this qrec or by others
