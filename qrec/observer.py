@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from qrec.recorder import Recorder, Recording
+    from qrec.recorder import Outcome, Recorder, Recording
 
 PROGRAM = entry("qrec.observer")
 
@@ -81,20 +81,38 @@ def main() -> None:
         answer({"error": str(error)})
         return
     answer({"task": recording.task.plain(), "complaints": recorder.complaints})
+    recording.outcome = outcome_of(recorder, recording.task)
     look_after(recording, request.timeout)
 
 
 def recorder_of(request: Request) -> Recorder:
     """The recorder for a home and a store."""
+    from qrec.config import Config
     from qrec.recorder import Recorder
     from qrec.redact import Redactor
     from qrec.registry import Registry
 
     store = Registry(request.home).store(request.home, request.store)
+    if (config := Config(request.home)).written.get("hooks"):
+        from qrec.firing import attach
+
+        attach(store, config)
     recorder = Recorder(request.home, store, request.grace)
     recorder.variables = tuple(request.variables)
     recorder.redactor = Redactor(request.secrets)
     return recorder
+
+
+def outcome_of(recorder: Recorder, task: Task) -> Outcome | None:
+    """What the task's executor makes of its end, where that is more than the shell makes of it."""
+    from qrec.registry import Registry
+
+    if task.executor in ("shell", "queue"):
+        return None
+    try:
+        return getattr(Registry(recorder.home).executor(task.executor)(recorder), "outcome", None)
+    except Exception:  # its plug-in has gone, or is broken; the command runs already
+        return None
 
 
 def answer(words: dict[str, Any]) -> None:

@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
+REFUSED = "refused"  #: the note of what a hook did not let begin
 TIMED_OUT = 124  #: the code that timeout(1) has taught scripts
 AT_START = 0.3  #: seconds the store may keep a command's start waiting
 TRY_AGAIN = 1.0  #: seconds until a busy store is asked again
@@ -136,6 +137,13 @@ class Recorder:
             raise
         recording.began(recording.shim, (shim_process_soon(recording.folder) or (recording.shim,))[0])
         return recording
+
+    def refuse(self, task: Task, error: CouldNotStart, known: bool = False) -> Task:
+        """Record a task that shall not begin, since somebody has said no; return it as it ended."""
+        said = {"reason": str(error), REFUSED: True}
+        recording = Recording(self, task.copy(data={**task.data, **said}), known)
+        recording.announce()
+        return recording.never_began(error, [])
 
     def send_off(self, task: Task, words: tuple[str, ...], terms: Terms, known: bool = False) -> Task:
         """`detach` in a process of its own, which goes on to observe the command; return the task as it runs."""
@@ -274,6 +282,7 @@ class Recording:
         self.shim: int | None = None  #: the pid of the shim, if the command runs under one
         self.meter: Meter | None = None
         self.measured = True  #: whether its usage can be looked at
+        self.long_after: list[float] | None = None  #: seconds after which hooks want to hear that it still runs
         self.place: tuple[int, int] | None = None  #: which file or folder the store was when it was told
         self.changes: Changes | None = None
 
@@ -315,7 +324,9 @@ class Recording:
         self.started = time.monotonic()
         process = {**self.task.data["process"], "command": [pid, start_ticks(pid) or 0]}
         facts = self.tried(self.gather, "surroundings") or {}
-        self.task = self.task.copy(pid=own or pid, facts=facts, data={**self.task.data, "process": process})
+        self.task = self.task.copy(
+            pid=own or pid, facts={**self.task.facts, **facts}, data={**self.task.data, "process": process}
+        )
         self.tell(AT_START)
 
     def gather(self) -> dict[str, Any]:
@@ -398,11 +409,23 @@ class Recording:
     def measure(self, pid: int) -> float:
         """Look at what the command uses, once it runs long enough to be worth it; return the seconds until then."""
         left = self.started + WORTHWHILE - time.monotonic()
-        if left > 0 or not self.measured:
-            return left if self.measured else float("inf")
-        wait = self.tried(lambda: self.measure_now(pid), "usage")
+        if left > 0:
+            return left
+        wait = self.tried(lambda: self.measure_now(pid), "usage") if self.measured else None
         self.measured = wait is not None
-        return float("inf") if wait is None else wait
+        return min(float("inf") if wait is None else wait, self.look_at_time())
+
+    def look_at_time(self) -> float:
+        """Tell the hooks that wait for a command to run for long; return the seconds until the next does."""
+        firing = self.store.firing
+        if firing is None or not self.told:
+            return float("inf")
+        if self.long_after is None:
+            self.long_after = firing.long_after(self.task)
+        ran = time.monotonic() - self.started
+        while self.long_after and self.long_after[0] <= ran:
+            firing.is_long(self.task, self.long_after.pop(0))
+        return self.long_after[0] - ran if self.long_after else float("inf")
 
     def measure_now(self, pid: int) -> float:
         """Look, and return the seconds until the next look."""

@@ -26,6 +26,7 @@ from qrec.executors.queue import (
     retried,
     with_words,
 )
+from qrec.firing import attach
 from qrec.graph import Board
 from qrec.keeper import Began, Keeper, Order
 from qrec.limits import Limits, Room, limits_of
@@ -41,7 +42,7 @@ from qrec.task import Status, Task, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from qrec.api import Qrec
@@ -83,6 +84,7 @@ class Worker:
         self.door = door
         self.home = door.home
         self.store = door.store
+        self.firing = attach(door.store, door.config)
         self.queue = queue
         self.chosen = dict(chosen or {})  #: limits that were chosen for this worker, whatever the policy says
         self.fail_fast = fail_fast
@@ -111,6 +113,9 @@ class Worker:
         self.stopping = False  #: whether no more jobs are claimed
         self.interrupted = False  #: whether somebody has pressed Ctrl-C
         self.on_interrupt: Callable[[], None] = lambda: None  #: called then
+        self.on_wait: Callable[[str], None] = lambda sentence: None  #: called with what all that is left waits for
+        self.waits: list[str] = []  #: that, as of the last look
+        self.told_waits: list[str] = []  #: and as it was told
         self.leaving = False  #: whether we go at once, and leave our jobs to the next worker
         self.cancelling = False  #: whether what runs is to be ended
         self.facts: dict[tuple[Any, ...], tuple[float, dict[str, Any]]] = {}
@@ -324,8 +329,16 @@ class Worker:
                 one.kill()
             if now >= one.next_look:
                 one.look()
+                self.look_at_time(one, now)
                 if self.show:
                     one.show()
+
+    def look_at_time(self, one: Running, now: float) -> None:
+        """Tell the hooks that wait for a job to run for long."""
+        if one.long_after is None:
+            one.long_after = self.firing.long_after(one.task)
+        while one.long_after and now - one.began >= one.long_after[0]:
+            self.firing.is_long(one.task, one.long_after.pop(0))
 
     def is_anyone_late(self, now: float) -> bool:
         """Whether a job that was ordered ahead has waited for longer than a moment."""
@@ -391,7 +404,7 @@ class Worker:
                 self.put_back_passed()
             return
         known = uid in self.running or uid in self.elsewhere or uid in self.board.jobs or uid in self.board.children
-        if not known and not uid.startswith("queue-"):
+        if not known and (kind == "data" or not uid.startswith("queue-")):  # what a hook notes of an ended job, say
             return
         try:
             task = self.store.get(uid)
@@ -484,6 +497,19 @@ class Worker:
             self.consider(now)
         for uid in outside - {task.uid for task in tasks}:
             self.board.ended(uid, Status.LOST)
+        self.tell_waits(outside)
+
+    def tell_waits(self, outside: Iterable[str]) -> None:
+        """Say what all that is left waits for, if that is elsewhere, and has been so from one look to the next."""
+        from qrec.explain import waits_outside
+
+        is_idle = not (self.running or self.elsewhere)
+        waits = waits_outside(self.door, outside) if is_idle else []
+        if waits == self.waits and waits != self.told_waits:
+            self.told_waits = waits
+            for sentence in waits:
+                self.on_wait(sentence)
+        self.waits = waits
 
     # Writing down
 
@@ -728,7 +754,7 @@ class Worker:
             self.told(one.task)
             self.running[one.task.uid] = one
             one.oom_kills = self.oom_kills()
-            if one.task.data.get("inner", "shell") == "shell":
+            if one.task.data.get("inner", "shell") == "shell" and not self.firing.asks(one.task):
                 self.begin_here(one)
             else:
                 self.begin_launch(one)

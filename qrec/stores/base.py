@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from qrec.errors import IllegalMove, ManyTasks, NoSuchTask
 from qrec.notify import tell_all
 from qrec.output import Files, InStore, attempt_folder
-from qrec.task import Kept, Record, Status, Task
+from qrec.task import NOTIFY, Kept, Record, Status, Task
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from typing import Any, ClassVar
 
+    from qrec.firing import Firing
     from qrec.output import Output
     from qrec.task import Event
 
@@ -31,6 +32,9 @@ LASTING = frozenset({"uid", "executor", "argv", "number", "created", "turn", "me
 
 #: What lists may be sorted by.
 SORTED_BY = ("number", "started", "seconds", "memory")
+
+#: The note of what hooks have done, which stays with a task whoever writes its other notes; and of how many at most.
+BY_HOOKS, MOST_BY_HOOKS = "hooks", 200
 
 #: What the notes of an attempt call the bytes of its output once that was removed and the record kept.
 REMOVED = "output_removed"
@@ -163,6 +167,8 @@ class Store(abc.ABC):
     name: ClassVar[str]
     #: Seconds a writer waits for another.
     patience: float = 30.0
+    #: What notes the hooks that a change is for; None: nobody has any.
+    firing: Firing | None = None
     #: What the last listing had to leave out because it could not be read.
     broken: Sequence[str] = ()
 
@@ -183,6 +189,27 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def close(self) -> None:
         """Let go of files and connections.  The store opens itself again when used."""
+
+    # What a store calls when it writes
+
+    def moved(self, task: Task, was: Status | None) -> None:
+        """In the step by which a task takes its status, before anybody sees it: hooks may wait for it.  Never fails.
+
+        `was` is the status before; None for a new task, and for a new attempt.  Whoever finds the task changed already
+        does not come here; what comes in by `add_all` does not, either.
+        """
+        if self.firing is None and NOTIFY in task.data:
+            from qrec.firing import attach
+
+            attach(self)
+        if self.firing is not None:
+            self.firing.moved(task, was)
+
+    def wake(self) -> None:
+        """After a step: send a byte to whoever wants to know of it at once.  Waits for nobody, and never fails."""
+        tell_all(self.home)
+        if self.firing is not None:
+            self.firing.committed()
 
     # Writing
 
@@ -207,7 +234,7 @@ class Store(abc.ABC):
         may go that way; a move from a final to an unfinished status is for `archive`.  NoSuchTask if it is gone.
 
         Whoever has just read the task may say so with `known`: a store may then do without reading it again, and return
-        what was known with these fields.
+        what was known with these fields.  Like `archive` and `change`, keeps what hooks have noted in `data`.
         """
 
     @abc.abstractmethod
@@ -430,10 +457,6 @@ class Store(abc.ABC):
         """What this thread reads inside the `with` may end in StoreBusy when so many seconds have passed."""
         yield
 
-    def wake(self) -> None:
-        """After a change: send a byte to whoever wants to know of it at once.  Waits for nobody, and never fails."""
-        tell_all(self.home)
-
     def find(self, query: Query | None = None, limit: int | None = None) -> list[Task]:
         """The newest `limit` tasks that match (None: all of them), by ascending number."""
         found: list[Task] = []
@@ -517,4 +540,13 @@ def change_kind(fields: Sequence[str]) -> str:
 def next_attempt(task: Task, now: Status, fields: Mapping[str, Any]) -> Task:
     """The task as its next attempt begins: what lasts is kept, the rest starts from its defaults."""
     lasting = {name: getattr(task, name) for name in LASTING}
+    fields = kept_by_hooks(task, {"data": {}, **fields})
     return Task(**{**lasting, "attempt": task.attempt + 1, "status": now, **fields})
+
+
+def kept_by_hooks(task: Task, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields to be written, with what hooks have noted meanwhile: it is only ever added to, so the longer is newer."""
+    noted = task.data.get(BY_HOOKS, ())
+    if not noted or "data" not in fields or len(fields["data"].get(BY_HOOKS, ())) >= len(noted):
+        return dict(fields)
+    return {**fields, "data": {**fields["data"], BY_HOOKS: noted}}

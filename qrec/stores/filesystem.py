@@ -41,6 +41,7 @@ from qrec.stores.base import (
     check_changeable,
     check_final,
     check_move,
+    kept_by_hooks,
     next_attempt,
 )
 from qrec.task import UNFINISHED, Event, Kept, Record, Status, Task, timestamp
@@ -157,7 +158,9 @@ class FilesystemStore(Store):
             counters = self._counters_for_adding(lock)
             if self._holds(task.uid):
                 raise DuplicateTask(task.uid)
-            return self._add(lock, Bundle(task=task), *admit(task, counters, self._highest))
+            admitted, counters = admit(task, counters, self._highest)
+            self.moved(admitted, None)
+            return self._add(lock, Bundle(task=task), admitted, counters)
 
     def add_all(self, bundles: Sequence[Bundle]) -> int:
         """Take in whole tasks, one file after the other: a crash leaves the first of them, each complete."""
@@ -200,9 +203,10 @@ class FilesystemStore(Store):
         with self._lock(uid):
             document = self._document(uid)
             document.expect(was)
-            document.task = document.task.copy(status=now, **fields)
+            document.task = document.task.copy(status=now, **kept_by_hooks(document.task, fields))
             if kept is not None:
                 document.keep(kept)
+            self.moved(document.task, was[0])
             return self._commit(document, "status")
 
     def archive(self, uid: str, was: tuple[Status, int], now: Status, **fields: Any) -> Task:
@@ -212,6 +216,7 @@ class FilesystemStore(Store):
             document = self._document(uid)
             document.expect(was)
             document.open_attempt(now, self._with_turn(lock, uid, fields))
+            self.moved(document.task, None)
             return self._commit(document, "status")
 
     def change(self, uid: str, **fields: Any) -> Task:
@@ -221,7 +226,7 @@ class FilesystemStore(Store):
             return self.get(uid)
         with self._lock(uid) as lock:
             document = self._document(uid)
-            document.task = document.task.copy(**fields)
+            document.task = document.task.copy(**kept_by_hooks(document.task, fields))
             if "turn" in fields:
                 lock.save(self._counters(lock).seen(document.task))
             return self._commit(document, change_kind(tuple(fields)))

@@ -36,6 +36,7 @@ from qrec.stores.base import (
     check_changeable,
     check_final,
     check_move,
+    kept_by_hooks,
     next_attempt,
 )
 from qrec.task import FINAL, Event, Kept, Status, Task, timestamp
@@ -251,6 +252,7 @@ class SqliteStore(Store):
                 raise DuplicateTask(task.uid) from None
             added = task.copy(number=number, turn=turn)
             note_event(db, added.uid, added.number, "added")
+            self.moved(added, None)
         return added
 
     def swap(
@@ -263,12 +265,14 @@ class SqliteStore(Store):
             task = claim(db, uid, was) if known is None else known
             if task.status.is_final:
                 unindex(self, db, task)
+            fields = kept_by_hooks(task, fields)
             task = task.copy(status=now, **fields)
             if not update(db, task, ("status", *fields), was):
                 claim(db, uid, was)  # tells what it is by now
             if kept is not None:
                 keep(db, task, kept)
             note_event(db, task.uid, task.number, "status")
+            self.moved(task, was[0])
         return task
 
     def archive(self, uid: str, was: tuple[Status, int], now: Status, **fields: Any) -> Task:
@@ -283,6 +287,7 @@ class SqliteStore(Store):
             task = next_attempt(task, now, fields)
             update(db, task, Task._fields)
             note_event(db, task.uid, task.number, "status")
+            self.moved(task, None)
         return task
 
     def change(self, uid: str, **fields: Any) -> Task:
@@ -294,6 +299,7 @@ class SqliteStore(Store):
                 return task
             if fields.keys() & {"message", "tags"}:
                 unindex(self, db, task)
+            fields = kept_by_hooks(task, fields)
             task = task.copy(**fields)
             update(db, task, tuple(fields))
             note_event(db, task.uid, task.number, change_kind(tuple(fields)))
