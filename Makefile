@@ -2,13 +2,15 @@
 
 python := .venv/bin/python
 
-.PHONY: help demo test bench faults lint unit format test-all-pythons clean ready
+.PHONY: help demo test docs pictures bench faults lint unit format test-all-pythons clean ready
 # "make -j test" shall not mix the linters' words with pytest's
 .NOTPARALLEL:
 
 help:
 	@echo 'make demo              record a command and show it again'
 	@echo 'make test              lint and test everything'
+	@echo 'make docs              build the pages: build/docs/index.html'
+	@echo 'make pictures          draw the pictures that show the code'
 	@echo 'make bench             measure what qrec costs (bench/README.md)'
 	@echo 'make faults            kill qrec 1,000 times and more, at any moment, and look at what is left'
 	@echo 'make lint              ruff and mypy only'
@@ -33,6 +35,13 @@ lint: ready
 
 unit: ready
 	$(python) -m pytest $(ARGS)
+
+docs: ready
+	$(python) -m sphinx -W --keep-going -n -q -b html -d build/doctrees docs build/docs
+	@echo build/docs/index.html
+
+pictures: ready
+	$(python) docs/_ext/pictures.py
 
 # In an environment of its own: an editable install would cost start-up time.
 bench: ready
