@@ -14,6 +14,7 @@ import os
 import platform
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -78,6 +79,64 @@ def start_up(runs: int) -> None:
         print(compare(name, argv, python, runs, lambda: None), flush=True)
 
 
+#: What stands in for somebody's executor: no cheaper than the pattern of the ssh example.
+PLUG_IN = r"""
+from qrec.executors.shell import ShellExecutor
+
+class Executor{number}(ShellExecutor):
+    name = "plug{number}"
+    pattern = r"^(\S*/)?plug{number}(\s+-[ab]+(?:[xyz]\s*(?:'[^']*'|\S)+|[abc]))*\s+(--\s+)?(?!-)\S+\s+(?!-)\S"
+"""
+
+
+def install(folder: str, number: int) -> None:
+    """A distribution with an executor, as pip would put it there."""
+    info = os.path.join(folder, f"plug{number}-1.0.dist-info")
+    os.mkdir(info)
+    files = {
+        os.path.join(folder, f"plug{number}.py"): PLUG_IN.format(number=number),
+        os.path.join(info, "METADATA"): f"Metadata-Version: 2.1\nName: plug{number}\nVersion: 1.0\n",
+        os.path.join(info, "entry_points.txt"): f"[qrec.executors]\nplug{number} = plug{number}:Executor{number}\n",
+    }
+    for path, text in files.items():
+        with open(path, "w") as file:
+            file.write(text)
+
+
+#: What of a call has to do with plug-ins, timed where nothing else is.
+PICK = """
+import os, time
+import qrec.config, qrec.errors, qrec.output, qrec.task
+began = time.thread_time()
+from qrec.registry import Registry
+Registry(os.environ["QREC_HOME"]).pick_executor("true")
+print((time.thread_time() - began) * 1000)
+"""
+
+
+def plug_ins(runs: int, count: int = 10) -> None:
+    """What plug-ins that have nothing to do with a command add to it; far less than a whole process may vary by."""
+    with tempfile.TemporaryDirectory() as none, tempfile.TemporaryDirectory() as some:
+        for number in range(count):
+            install(some, number)
+        for folder in (none, some) * 3:  # until the caches are warm
+            pick(folder)
+        pairs = [(pick(none), pick(some)) for _ in range(runs * 3)]
+    before, after = (statistics.median(column) for column in zip(*pairs, strict=True))
+    added = statistics.median(after - before for before, after in pairs)
+    print(
+        f"\n| picking an executor for `true` | without plug-ins ms | {count} plug-ins ms | added ms |\n|---|---|---|---|"
+    )
+    print(f"| CPU | {before:.2f} | {after:.2f} | **{added:.2f}** |", flush=True)
+
+
+def pick(folder: str) -> float:
+    """CPU milliseconds of that with the plug-ins of a folder."""
+    environment = {**os.environ, "PYTHONPATH": folder, "QREC_HOME": os.path.join(folder, "home")}
+    done = subprocess.run([sys.executable, "-c", PICK], env=environment, check=True, capture_output=True)
+    return float(done.stdout)
+
+
 def throughput(runs: int, size: int) -> None:
     """A large output, against `tee`."""
     with tempfile.TemporaryDirectory() as folder:
@@ -111,6 +170,7 @@ def main() -> None:
     system = f"{platform.system()} {platform.release().split('-')[0]}, {os.cpu_count()} cores"
     print(f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {system}, median of {given.runs} pairs")
     start_up(given.runs)
+    plug_ins(given.runs)
     throughput(given.runs, int(given.bytes))
 
 

@@ -12,16 +12,17 @@ from qrec.errors import (
     NoSuchTask,
     QrecError,
     Refused,
+    RefusedByHook,
     StoreBusy,
     StoreError,
     StoreUnwritable,
     WrongUsage,
 )
-from qrec.output import BLOCK, STREAMS, Frozen, last_lines, merged
+from qrec.output import BLOCK, STREAMS, Frozen, last_lines, listed, merged
 from qrec.recorder import Recorder, Terms
 from qrec.registry import EXECUTORS, Registry
-from qrec.stores.base import REMOVED, Query
-from qrec.task import MATCHED, Status, Task, new_uid, timestamp
+from qrec.stores.base import LASTING, REMOVED, Query
+from qrec.task import BY_HOOK, INSIDE, MATCHED, NOTIFY, Status, Task, new_uid, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ class Qrec:
         self.complaints: list[str] = []
         if self.config.complaint is not None:
             self.complaints.append(str(self.config.complaint))
-        self.complaints += self.registry.complaints
         self.store: Store = self.open_store(store)
+        self.fire()
         self.recorder = Recorder(self.home, self.store, self.setting("grace"))
         self.recorder.complaints = self.complaints
         self.recorder.variables = tuple(self.setting("variables"))
@@ -90,6 +91,17 @@ class Qrec:
             self.complaints.append(str(error))
             return self.registry.store(self.home, "sqlite")
 
+    def fire(self) -> None:
+        """Let changes fire the hooks of the settings, and see to those that nobody takes care of."""
+        if self.store.firing is None and not self.config.written.get("hooks"):
+            return
+        if self.store.firing is None:
+            from qrec.firing import attach
+
+            self.complaints += attach(self.store, self.config).complaints
+        else:
+            self.store.firing.see_to_left()
+
     def executor(self, name: str) -> Executor:
         """The executor of that name."""
         if name not in self.executors:
@@ -107,20 +119,34 @@ class Qrec:
         tags: Iterable[str] = (),
         cwd: str | None = None,
         executor: str | None = None,
+        notify: bool = False,
         **terms: Any,
     ) -> Task:
         """Run a command, record it, and return the task when the executor is done with it.
 
         A single string is a program, or a line for the shell if it holds blanks or shell characters; several are
         executed as they are.  `terms` are the fields of `Terms`: `timeout` in seconds, `show=False`, `pty=True` ...
-        A command that fails raises nothing: see the task's `status` and `returncode`.  Secrets among its words are
-        replaced in the record.
+        `notify` tells of its end as the settings say.  A command that fails raises nothing, nor does one that a hook
+        refuses: see the task's `status` and `returncode`.  Secrets among its words are replaced in the record.
         """
         task = self.new_task(command, message=message, tags=tags, cwd=cwd, executor=executor)
+        task = task.copy(data={**task.data, **notes_for_hooks(notify)})
         recorded = self.without_secrets(task)
         if recorded is not task:
             terms["argv"] = task.argv
+        try:
+            recorded = self.asked(recorded)
+        except RefusedByHook as error:
+            return self.recorder.refuse(recorded, error)
         return self.executor(task.executor).launch(recorded, self.terms(**terms))
+
+    def asked(self, task: Task) -> Task:
+        """A task that is about to begin, with the facts that hooks add.  RefusedByHook if one says no."""
+        if self.store.firing is None or not self.store.firing.asks(task):
+            return task
+        from qrec.hooks.before import ask
+
+        return ask(self, task)
 
     def terms(self, redact_output: bool = False, **terms: Any) -> Terms:
         """`Terms`, with what takes secrets out of the output where that is wanted."""
@@ -186,11 +212,13 @@ class Qrec:
         message: str | None = None,
         cwd: str | None = None,
         secrets: Callable[[int], Sequence[str]] | None = None,
+        notify: bool = False,
         **terms: Any,
     ) -> Task:
         """Run a recorded command again, in its folder: the same uid, and the attempt before is kept.
 
-        `secrets` is asked for so many secrets as were left out of the record.  `terms` as for `run`.
+        `secrets` is asked for so many secrets as were left out of the record.  `notify` and `terms` as for `run`.
+        Raises RefusedByHook.
         """
         run_as = self.terms(**terms)
         task = self.get(reference)
@@ -198,7 +226,8 @@ class Qrec:
             raise Refused(f"{task.uid} is {task.status}; `qrec cancel {task.number}` ends it")
         folder = os.path.realpath(cwd) if cwd is not None else task.pwd
         if not os.path.isdir(folder):
-            raise Refused(f"the folder {folder} is not there any more; name another with --cwd")
+            gone = f"the folder {folder} is not there any more" if folder else "its folder is not known"
+            raise Refused(f"{gone}; name {'another' if folder else 'one'} with --cwd")
         if task.data.get("redacted"):
             run_as = run_as.copy(argv=self.with_secrets(task, secrets))
         data = {name: task.data[name] for name in OF_THE_WORDS if name in task.data}
@@ -206,11 +235,14 @@ class Qrec:
             data["inner"] = task.data[MATCHED]
         executor = self.executor(task.executor)
         executor.check_rerun(task)
+        data |= notes_for_hooks(notify)
+        again = Task(**{name: getattr(task, name) for name in LASTING}, attempt=task.attempt + 1, data=data)
+        facts = self.asked(again.copy(pwd=folder)).facts
         if message is not None:
             self.store.change(task.uid, message=message)
         task = self.store.archive(
             task.uid, (task.status, task.attempt), Status.RUNNING, turn=turn(), pwd=folder, user=user(),
-            host=os.uname().nodename, started=timestamp(), data={**data, **self.recorder.claim()},
+            host=os.uname().nodename, started=timestamp(), facts=facts, data={**data, **self.recorder.claim()},
         )  # fmt: skip
         return executor.launch(task, run_as, known=True)
 
@@ -261,15 +293,33 @@ class Qrec:
 
         A store that cannot be written now is no reason not to read it, nor to wait for it long.
         """
+        self.config.renew()
+        self.fire()
         patience, self.store.patience = self.store.patience, min(self.store.patience, AT_LOOK)
         try:
             self.recorder.take_in()
+            self.take_in_typed()
             unfinished = Query(statuses=frozenset({Status.RUNNING, Status.SUBMITTED}))
             self.refresh_tasks(self.store.find(unfinished))
         except (StoreBusy, StoreUnwritable) as error:
             self.complaints.append(f"shown as last recorded: {error}")
         finally:
             self.store.patience = patience
+
+    def take_in_typed(self, most: int | None = None) -> None:
+        """Take in what shells have noted of what was typed, unless that is more than so many bytes.
+
+        Raises StoreError.
+        """
+        folder = os.path.join(self.home, "typed")
+        if listed(folder):
+            from qrec.typed import TakeIn
+
+            taking = TakeIn(self.store, self.redactor, self.setting("shell.ignore"), self.complaints.append)
+            try:
+                taking.all(folder, most)
+            except OSError as error:
+                self.complaints.append(f"what was typed is not taken in yet: {error}")
 
     def refresh_tasks(self, tasks: Sequence[Task]) -> None:
         """Ask each executor about its unfinished tasks, all at once."""
@@ -279,7 +329,18 @@ class Qrec:
             except QrecError as error:  # its plug-in is gone
                 self.complaints.append(str(error))
                 continue
-            executor.refresh([task for task in tasks if task.executor == name])
+            some = [task for task in tasks if task.executor == name]
+            changed = executor.refresh(some)
+            self.look_at_time([changed.get(task.uid, task) for task in some])
+
+    def look_at_time(self, tasks: Sequence[Task]) -> None:
+        """Tell the hooks that wait for a task to run for long, of those after which nobody else looks all the time."""
+        if (firing := self.store.firing) is None:
+            return
+        for task in [task for task in tasks if not task.status.is_final]:
+            for seconds in firing.long_after(task):
+                if (task.seconds or 0.0) >= seconds:
+                    firing.is_long(task, seconds)
 
     def get(self, reference: str | None = None, attempt: int | None = None) -> Task:
         """The task that a number, uid or prefix names, or the one last started; or one of its attempts."""
@@ -534,6 +595,22 @@ class Qrec:
 def turn() -> int:
     """Now, in microseconds: the order in which people start tasks."""
     return time.time_ns() // 1000
+
+
+def notes_for_hooks(notify: bool) -> dict[str, str]:
+    """What a new task is noted with: the terminal on which its end may be told, and the hook that we are in."""
+    notes = {NOTIFY: terminal()} if notify else {}
+    return {**notes, BY_HOOK: os.environ[INSIDE]} if os.environ.get(INSIDE) else notes
+
+
+def terminal() -> str:
+    """The terminal that we were called from; empty if there is none."""
+    for number in (2, 1, 0):
+        try:
+            return os.ttyname(number)
+        except OSError:
+            continue
+    return ""
 
 
 def here() -> str:

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from qrec.errors import CouldNotStart, StoreUnwritable, WrongUsage
+from qrec.errors import CouldNotStart, StoreUnwritable, WrongUsage, did_you_mean
 from qrec.output import make_private
 from qrec.presence import workers
 from qrec.process import entry, spawn
@@ -48,6 +48,8 @@ class Options(Record):
     #: called with each job that has begun, has ended, or was skipped
     told: Callable[[Task], None] = staticmethod(nobody)
     on_interrupt: Callable[[], None] = staticmethod(lambda: None)  #: called at the first Ctrl-C
+    #: called with a sentence on what all that is left waits for, if that is no job of the queue
+    on_wait: Callable[[str], None] = staticmethod(lambda sentence: None)
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -73,8 +75,14 @@ def run(queue: Jobs, backend: str | None = None, **options: Any) -> Outcome:
     policy = queue.policy
     name = backend or policy.get("backend") or "local"
     if name not in BACKENDS:
-        raise WrongUsage(f"there is no backend {name!r}; there are: {', '.join(BACKENDS)}")
+        raise no_backend(name)
     return BACKENDS[name](queue, Options(**options))
+
+
+def no_backend(name: str) -> WrongUsage:
+    """The error for a word that is no backend."""
+    there = did_you_mean(name, BACKENDS, f"there are: {', '.join(BACKENDS)}")
+    return WrongUsage(f"there is no backend {name!r}; {there}")
 
 
 def local(queue: Jobs, options: Options) -> Outcome:
@@ -84,7 +92,7 @@ def local(queue: Jobs, options: Options) -> Outcome:
             queue.door, queue.name, chosen=options.chosen, fail_fast=options.fail_fast, keep=options.keep,
             show=options.show, told=options.told,
         )  # fmt: skip
-        worker.on_interrupt = options.on_interrupt
+        worker.on_interrupt, worker.on_wait = options.on_interrupt, options.on_wait
         worker.run()
         if worker.stopping or worker.leaving or not has_more(queue, worker):
             return Outcome(interrupted=worker.interrupted, left=worker.leaving, never=worker.never)
@@ -124,6 +132,7 @@ def slurm(queue: Jobs, options: Options) -> Outcome:
         queue.door, queue.name, chosen=options.chosen, fail_fast=options.fail_fast, keep=options.keep,
         told=options.told,
     )  # fmt: skip
+    worker.on_wait = options.on_wait
     worker.run()
     return Outcome(interrupted=worker.interrupted, left=worker.leaving, never=worker.never)
 

@@ -6,12 +6,12 @@ import json
 import os
 import sys
 
-from qrec.errors import QrecError, WrongUsage
+from qrec.errors import QrecError, WrongUsage, did_you_mean
 from qrec.task import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
 
@@ -20,9 +20,9 @@ class BadConfig(QrecError):
 
 
 class Setting(Record):
-    """One thing that can be set.  Its variable is `QREC_` and its name in capitals."""
+    """One thing that can be set.  Its variable is `QREC_` and its name in capitals, with `_` for a dot."""
 
-    name: str
+    name: str  #: with a dot: the table that it stands in, and its name there
     default: Any
     help: str
     check: Callable[[Any], Any]  #: makes the value from what was written, or raises QrecError
@@ -30,7 +30,7 @@ class Setting(Record):
     @property
     def variable(self) -> str:
         """The environment variable that sets it."""
-        return "QREC_" + self.name.upper()
+        return "QREC_" + self.name.upper().replace(".", "_")
 
 
 def as_text(value: Any) -> str:
@@ -80,6 +80,33 @@ def as_list(value: Any) -> tuple[str, ...]:
     return tuple(word for word in words if word)
 
 
+def as_patterns(value: Any) -> tuple[str, ...]:
+    """A setting that is a list of regular expressions which shells understand, too."""
+    patterns = as_list(value)
+    for pattern in patterns:
+        check_pattern(pattern)
+    return patterns
+
+
+def as_pattern(value: Any) -> str:
+    """A setting that is one of them, or empty."""
+    pattern = as_text(value)
+    check_pattern(pattern)
+    return pattern
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise WrongUsage unless Python, bash, zsh and fish mean the same by a regular expression."""
+    import re
+
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise WrongUsage(f"{pattern!r} is no regular expression: {error}") from None
+    if found := re.search(r"\\[A-Za-z0-9]|\(\?|[*+?}][?+]", pattern):
+        raise WrongUsage(f"shells do not know {found[0]!r}, in {pattern!r}: write [0-9] and the like")
+
+
 SETTINGS = (
     Setting(name="store", default="sqlite", check=as_text, help="where records are kept: sqlite, filesystem, or a URL"),
     Setting(name="quiet", default=False, check=as_switch, help="whether `run` leaves out its closing line"),
@@ -91,6 +118,21 @@ SETTINGS = (
     ),
     Setting(name="shell", default="", check=as_text, help="the shell for one-argument command lines; empty: $SHELL"),
     Setting(
+        name="shell.typed", default=False, check=as_switch, help="whether `init` lets a shell record all that is typed"
+    ),
+    Setting(
+        name="shell.ignore",
+        default=(),
+        check=as_patterns,
+        help="extended regular expressions of lines that are never recorded as typed; nor is what begins with a space",
+    ),
+    Setting(
+        name="shell.record",
+        default="",
+        check=as_pattern,
+        help="an extended regular expression of lines that `init` turns into `qrec run`: ^(python|make) ",
+    ),
+    Setting(
         name="secrets", default=(), check=as_list, help="regular expressions of what is to be left out of records, too"
     ),
     Setting(
@@ -101,6 +143,12 @@ SETTINGS = (
         default="",
         check=as_text,
         help="tmux's server for `run -e tmux`: a name, or the path of its socket; empty: that of tmux itself",
+    ),
+    Setting(
+        name="notify",
+        default=(),
+        check=as_list,
+        help="where `--notify` tells of an end, as URLs of apprise; empty: on the desktop, or in the terminal",
     ),
     Setting(
         name="keep_size",
@@ -138,27 +186,33 @@ class Config:
 
     def read(self) -> dict[str, Any]:
         """What the file sets."""
+        self.stamp = stamp_of(self.path)
         try:
             return read_cached(self.path, os.path.join(self.home, "cache", "config.json"))
         except BadConfig as error:
             self.complaint = error
         return {}
 
+    def renew(self) -> None:
+        """Read the file again, if it has changed."""
+        if stamp_of(self.path) != self.stamp:
+            self.complaint = None
+            self.written = self.read()
+
     def get(self, name: str) -> Any:
         """The value in force.  WrongUsage if there is no such setting or its value is of the wrong kind."""
         setting = setting_named(name)
         if word := self.environment.get(setting.variable):
             return checked(setting, word, f"${setting.variable}")
-        if name in self.written:
-            return checked(setting, self.written[name], self.path)
-        return setting.default
+        value = found(self.written, place_of(self.written, name))
+        return setting.default if value is None else checked(setting, value, self.path)
 
     def source(self, name: str) -> str:
         """Where the value in force comes from."""
         setting = setting_named(name)
         if self.environment.get(setting.variable):
             return setting.variable
-        return "config file" if name in self.written else "default"
+        return "default" if found(self.written, place_of(self.written, name)) is None else "config file"
 
     def set(self, name: str, word: str) -> None:
         """Write a setting into the file; comments and order stay as they are."""
@@ -171,17 +225,49 @@ class Config:
         value = checked(setting_named(name), word)
         make_private(self.home)
         document = tomlkit.parse(read_text(self.path))
-        document[name] = (
-            word if not isinstance(value, (bool, tuple)) else list(value) if isinstance(value, tuple) else value
+        put(
+            document,
+            name,
+            word if not isinstance(value, (bool, tuple)) else list(value) if isinstance(value, tuple) else value,
         )
         replace_file(os.path.realpath(self.path), tomlkit.dumps(document).encode())
         self.written = self.read()
 
 
+def place_of(written: Mapping[str, Any], name: str) -> list[str]:
+    """The keys below which a setting stands.
+
+    What has a table of its name (`shell`) is called `program` in there, as TOML knows no name for both.
+    """
+    return [name, "program"] if isinstance(written.get(name), dict) else name.split(".")
+
+
+def found(written: Any, place: Sequence[str]) -> Any:
+    """What is written at a place; None if nothing is."""
+    for key in place:
+        if not isinstance(written, dict) or key not in written:
+            return None
+        written = written[key]
+    return written
+
+
+def put(document: Any, name: str, value: Any) -> None:
+    """Write a setting into a TOML document; a value that stands where its table belongs moves into that."""
+    *tables, key = place_of(document, name)
+    for table in tables:
+        if table not in document:
+            document[table] = {}
+        elif not isinstance(document[table], dict):
+            document[table] = {"program": document.pop(table)}
+        document = document[table]
+    document[key] = value
+
+
 def setting_named(name: str) -> Setting:
     """The setting of that name."""
     if name not in BY_NAME:
-        raise WrongUsage(f"there is no setting {name!r}; there are: {', '.join(BY_NAME)}")
+        there = did_you_mean(name, BY_NAME, f"there are: {', '.join(BY_NAME)}")
+        raise WrongUsage(f"there is no setting {name!r}; {there}")
     return BY_NAME[name]
 
 
@@ -207,11 +293,9 @@ def find_home(option: str | None = None, environment: Mapping[str, str] | None =
 
 def read_cached(path: str, cache: str) -> dict[str, Any]:
     """The parsed TOML file; parsing costs more than all the rest of a start, so its result is kept beside it."""
-    try:
-        stat = os.stat(path)
-    except OSError:
+    key = stamp_of(path)
+    if key is None:
         return {}
-    key = [stat.st_mtime_ns, stat.st_size, stat.st_ino]
     try:
         with open(cache, encoding="utf-8") as file:
             kept = json.load(file)
@@ -222,6 +306,15 @@ def read_cached(path: str, cache: str) -> dict[str, Any]:
     value = read_toml(path)
     write_cache(cache, {"key": key, "value": value})
     return value
+
+
+def stamp_of(path: str) -> list[int] | None:
+    """What is another whenever a file has been changed; None if there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return [found.st_mtime_ns, found.st_size, found.st_ino]
 
 
 def read_toml(path: str) -> dict[str, Any]:

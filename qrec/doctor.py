@@ -14,6 +14,7 @@ from qrec.api import Qrec
 from qrec.config import SETTINGS, Config
 from qrec.errors import NoSuchTask, QrecError
 from qrec.gc import remove_output, stripped
+from qrec.hook_tables import tables_of
 from qrec.output import (
     STREAMS,
     attempt_folder,
@@ -274,6 +275,8 @@ def check_config(doctor: Doctor) -> Iterator[Finding]:
             config.get(setting.name)
         except QrecError as error:
             yield doctor.problem(str(error), f"`qrec config set {setting.name} VALUE`; until then the default holds")
+    for complaint in tables_of(config.written)[1]:
+        yield doctor.problem(complaint, f"mend it in {config.path}; the others are called")
     known = {setting.name for setting in SETTINGS}
     strange = [name for name, value in config.written.items() if name not in known and not isinstance(value, dict)]
     if strange:
@@ -282,15 +285,15 @@ def check_config(doctor: Doctor) -> Iterator[Finding]:
 
 def check_plugins(doctor: Doctor) -> Iterator[Finding]:
     """Whether every plug-in can be loaded."""
-    registry = Registry(doctor.home)
-    complaints = list(registry.complaints)
+    registry = Registry(doctor.home, anew=True)
+    complaints = [plugin.complaint for plugin in registry.broken]
     for plugin in registry.plugins:
         try:
             registry.load(plugin)
         except QrecError as error:
             complaints.append(str(error))
     for complaint in complaints:
-        yield doctor.problem(complaint, "mend or uninstall it")
+        yield doctor.problem(complaint, "mend or uninstall it; `qrec plugins` tells all of them")
 
 
 def check_tools(doctor: Doctor) -> Iterator[Finding]:

@@ -8,7 +8,8 @@
     │   └── StaleTask, IllegalMove
     ├── CouldNotStart (125)
     │   ├── CommandNotFound (127)
-    │   └── NotExecutable (126)
+    │   ├── NotExecutable (126)
+    │   └── RefusedByHook (126)
     ├── NoSuchQueue, NoSuchJob, DuplicateJob
     └── Refused, BrokenPlugin, NoSuchExecutor, NoSuchAction, NoSuchAttempt
 
@@ -19,7 +20,24 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+COMPARED = 5000  #: words among which the nearest is looked for
+
+
+def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
+    """The right word that a wrong one was meant to be; nothing if none is near: 1 is the same but for its case."""
+    from difflib import get_close_matches
+    from itertools import islice
+
+    plain = {name.casefold(): name for name in islice(known, COMPARED)}
+    return "".join(plain[name] for name in get_close_matches(word.casefold(), plain, 1, likeness))
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """How a sentence about a wrong word ends: with the nearest right one, else with whatever helps."""
+    near = nearest(word, known)
+    return f"did you mean {near!r}?" if near else otherwise
 
 
 class QrecError(Exception):
@@ -114,6 +132,12 @@ class CommandNotFound(CouldNotStart):
     exit_code = 127
 
 
+class RefusedByHook(CouldNotStart):
+    """A hook that is asked before a command begins has said no."""
+
+    exit_code = 126
+
+
 class Refused(QrecError):
     """What was asked for would do harm or make no sense in the task's present state."""
 
@@ -122,7 +146,8 @@ class NoSuchExecutor(QrecError):
     """No executor goes by that name."""
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
-        super().__init__(f"no executor is called {name!r}; there are: {', '.join(known)}")
+        there = did_you_mean(name, known, f"there are: {', '.join(known)}")
+        super().__init__(f"no executor is called {name!r}; {there}")
 
 
 class NotOnThisMachine(QrecError):
@@ -137,7 +162,8 @@ class NoSuchAction(QrecError):
     """The task's executor offers no such action."""
 
     def __init__(self, name: str, executor: str, known: Sequence[str]) -> None:
-        super().__init__(f"{executor} tasks offer no action {name!r}; they offer: {', '.join(known)}")
+        there = did_you_mean(name, known, f"they offer: {', '.join(known)}")
+        super().__init__(f"{executor} tasks offer no action {name!r}; {there}")
 
 
 class NoSuchAttempt(QrecError):
@@ -152,14 +178,16 @@ class NoSuchQueue(QrecError):
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         there = f"there are: {', '.join(sorted(known))}" if known else "there are none yet"
-        super().__init__(f"no queue is called {name!r}; {there}; `qrec queue new` makes one")
+        there = did_you_mean(name, known, f"{there}; `qrec queue new` makes one")
+        super().__init__(f"no queue is called {name!r}; {there}")
 
 
 class NoSuchJob(QrecError):
     """Nothing in the queue, and no task, goes by that name."""
 
-    def __init__(self, queue: str, name: str) -> None:
-        super().__init__(f"{name!r} is no job of queue {queue!r}; `qrec queue show {queue}` lists what there is")
+    def __init__(self, queue: str, name: str, known: Iterable[str] = ()) -> None:
+        there = did_you_mean(name, known, f"`qrec queue show {queue}` lists what there is")
+        super().__init__(f"{name!r} is no job of queue {queue!r}; {there}")
 
 
 class DuplicateJob(QrecError):

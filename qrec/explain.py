@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
+    from qrec.api import Qrec
     from qrec.jobs import Jobs
     from qrec.limits import Limits
 
@@ -33,6 +34,30 @@ NAMED = 5  #: jobs that a sentence names; of more it tells how many
 def explain(queue: Jobs, job: Task) -> list[str]:
     """Sentences, without their full stops, on why a job is not running, or how it stands."""
     return Picture(queue, queue.unfinished()).explain(job)
+
+
+def waits_outside(door: Qrec, parents: Iterable[str]) -> list[str]:
+    """What is waited for that is no job of the queue, as sentences without their full stops."""
+    tasks = [task for uid in parents if (task := door.known(uid)) is not None and not task.status.is_final]
+    found = []
+    for task in sorted(tasks, key=lambda task: task.number)[:NAMED]:
+        why = why_elsewhere(door, task)
+        found.append(f"waits for {label(task)}, which is {task.status}" + (f" ({why})" if why else ""))
+    return found + [f"waits for {len(tasks) - NAMED} more"] * (len(tasks) > NAMED)
+
+
+def why_elsewhere(door: Qrec, parent: Task) -> str:
+    """Why a job of another queue does not begin, if nobody lets it."""
+    if parent.queue is None or parent.status is not Status.QUEUED:
+        return ""
+    policy = door.store.policies().get(parent.queue)
+    if policy is None:
+        return f"queue {parent.queue} is not there any more"
+    if policy.get("paused"):
+        return f"queue {parent.queue} is paused; `qrec queue resume {shlex.quote(parent.queue)}` lets jobs begin"
+    if not workers(door.home, parent.queue):
+        return f"no worker runs queue {parent.queue}; `qrec queue run {shlex.quote(parent.queue)}` starts one"
+    return f"in queue {parent.queue}"
 
 
 class Crew:
@@ -285,23 +310,14 @@ class Picture:
         for uid in waits[:NAMED]:
             parent = self.task(uid)
             assert parent is not None
-            why = self.why(parent) if parent.queue == self.queue.name else self.why_elsewhere(parent)
+            is_here = parent.queue == self.queue.name
+            why = self.why(parent) if is_here else why_elsewhere(self.queue.door, parent)
             more = f" ({why})" if why else ""
             how = {ANY: " to end, however", FAILED: " to fail"}.get(kinds[uid], "")
             found.append(f"it waits for {label(parent)}{how}, which is {parent.status}{more}")
         if len(waits) > NAMED:
             found.append(f"it waits for {len(waits) - NAMED} more")
         return found
-
-    def why_elsewhere(self, parent: Task) -> str:
-        """Why a job of another queue does not begin, if nobody lets it."""
-        if parent.queue is None or parent.status is not Status.QUEUED:
-            return ""
-        if parent.queue not in self.queue.store.policies():
-            return f"queue {parent.queue} is not there any more"
-        if not workers(self.queue.door.home, parent.queue):
-            return f"no worker runs queue {parent.queue}; `qrec queue run {shlex.quote(parent.queue)}` starts one"
-        return f"in queue {parent.queue}"
 
     def about_queue(self) -> list[str]:
         """What keeps all jobs of the queue from beginning."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 
-from qrec.errors import DuplicateJob, NoSuchJob, NoSuchQueue, NoSuchTask, Refused, StoreError, WrongUsage
+from qrec.errors import DuplicateJob, NoSuchJob, NoSuchQueue, NoSuchTask, Refused, StoreError, WrongUsage, did_you_mean
 from qrec.executors.queue import PRIVATE, Job, QueueExecutor, bash, label, leave_words, retried, with_words
 from qrec.executors.shell import SHELL_CHARACTERS
 from qrec.graph import cycle, ordered
@@ -60,6 +60,7 @@ class Submission(Record):
     tags: tuple[str, ...] = ()
     log: bool = True
     slurm: Mapping[str, Any] = {}
+    notify: bool = False  #: tell of its end
     if_absent: bool = False  #: not when the same command already waits or runs in the queue
 
 
@@ -176,9 +177,9 @@ class Jobs:
         try:
             job = self.store.resolve(reference)
         except NoSuchTask:
-            raise NoSuchJob(self.name, reference) from None
+            raise NoSuchJob(self.name, reference, self.names()) from None
         if job.queue != self.name:
-            raise NoSuchJob(self.name, reference)
+            raise NoSuchJob(self.name, reference, self.names())
         return job
 
     # Submitting
@@ -411,12 +412,12 @@ class Intake:
 
     def task(self, job: Submission, uid: str, turn: int, links: tuple[list[str], ...]) -> Task:
         """The record of a job that waits."""
-        from qrec.api import unique
+        from qrec.api import notes_for_hooks, unique
 
         argv, inner, shell = self.queue.words(job.command)
         env = {**self.env, **job.env} if job.env else self.env
         ok, either, failed = links
-        data: dict[str, Any] = {"inner": inner, **({"shell": shell} if shell else {})}
+        data: dict[str, Any] = {"inner": inner, **({"shell": shell} if shell else {}), **notes_for_hooks(job.notify)}
         steps = [*self.policy.get("preamble", ()), *job.preamble]
         parts = {"env": env, "preamble": steps, "setup": job.setup, "teardown": job.teardown}
         shown, parts, count = self.without_secrets(uid, argv, parts)
@@ -483,7 +484,8 @@ class Intake:
             return
         except StoreError as error:
             if "," not in reference.strip(","):
-                raise NoSuchJob(self.queue.name, reference) if isinstance(error, NoSuchTask) else error from None
+                unknown = NoSuchJob(self.queue.name, reference, self.names)
+                raise unknown if isinstance(error, NoSuchTask) else error from None
         for part in reference.split(","):
             if part:
                 yield from self.resolve(part)
@@ -514,7 +516,8 @@ def check_cycles(parents: Mapping[str, Iterable[str]], names: Mapping[str, str])
 def checked(policy: Mapping[str, Any]) -> dict[str, Any]:
     """A policy's parts.  WrongUsage."""
     if unknown := set(policy) - set(POLICY):
-        raise WrongUsage(f"a queue has no {', '.join(sorted(unknown))}")
+        name = sorted(unknown)[0]
+        raise WrongUsage(f"a queue has no {name!r}; {did_you_mean(name, POLICY, 'it has: ' + ', '.join(POLICY))}")
     workers = policy.get("workers")
     if workers is not None and workers < 1:
         raise WrongUsage("a queue has one slot at least; `qrec queue pause` lets nothing begin")

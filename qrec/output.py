@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import time
 
 from qrec.task import Kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from qrec.compressed import Compressed
 
@@ -232,7 +233,11 @@ def remove_file(path: str) -> None:
 
 
 class Files:
-    """Reads the output of an attempt from its folder, finished or growing."""
+    """Reads the output of an attempt from its folder, finished or growing.
+
+    What is there and is no plain file of that folder, but a link or a pipe, counts as missing: it could lead to any
+    other file, or keep its reader waiting.
+    """
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -244,7 +249,8 @@ class Files:
 
     def size(self, stream: str) -> int:
         """How many bytes the stream has by now."""
-        size = file_size(self.path(stream))
+        path = self.path(stream)
+        size = file_size(path) if is_plain(path) else 0
         if not size and (packed := self.packed(stream)):
             return packed.size
         return size
@@ -253,9 +259,7 @@ class Files:
         """Bytes of a stream from `start`; fewer than `size` at its end, none if there never were any."""
         try:
             if stream not in self.compressed:
-                with open(self.path(stream), "rb") as file:
-                    file.seek(start)
-                    return file.read() if size is None else file.read(size)
+                return read_part(self.path(stream), start, size, plain)
         except (FileNotFoundError, NotADirectoryError):
             pass
         packed = self.packed(stream)
@@ -265,7 +269,7 @@ class Files:
         """What `qrec gc` has made of the file: in its place before the plain one goes; None if it has not."""
         if name not in self.compressed:
             path = self.path(name) + ".gz"
-            if not os.path.exists(path):
+            if not is_plain(path):
                 return None
             from qrec.compressed import Compressed
 
@@ -397,11 +401,28 @@ if TYPE_CHECKING:
     from qrec.shown import Masked
 
     Output = Files | InStore | Frozen | Masked | OfJob | JobFiles
+    Opener = Callable[[str, int], int]
 
 
-def read_part(path: str, start: int, size: int | None) -> bytes:
+def is_plain(path: str) -> bool:
+    """Whether there is a plain file in an attempt's folder, that is in its place, too."""
+    folder = os.path.dirname(path)
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode) and not any(map(os.path.islink, (folder, os.path.dirname(folder))))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def plain(path: str, flags: int) -> int:
+    """Open such a file, and not what it may have become just now.  FileNotFoundError if there is none."""
+    if not is_plain(path):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def read_part(path: str, start: int, size: int | None, opener: Opener | None = None) -> bytes:
     """Bytes of a file from `start`."""
-    with open(path, "rb") as file:
+    with open(path, "rb", opener=opener) as file:
         file.seek(start)
         return file.read() if size is None else file.read(size)
 

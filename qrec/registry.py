@@ -8,12 +8,12 @@ import re
 import sys
 
 from qrec.config import write_cache
-from qrec.errors import BrokenPlugin, NoSuchExecutor, WrongUsage
+from qrec.errors import BrokenPlugin, NoSuchExecutor, QrecError, WrongUsage, did_you_mean
 from qrec.task import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
     from qrec.executors.base import Executor
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 EXECUTORS = "qrec.executors"
 STORES = "qrec.stores"
-GROUPS = (EXECUTORS, STORES, "qrec.hooks")
+HOOKS = "qrec.hooks"
+GROUPS = (EXECUTORS, STORES, HOOKS)
+#: What one of a group is called, and what it is a subclass of.
+KINDS = {EXECUTORS: "an executor", STORES: "a store", HOOKS: "a hook"}
+BASES = {EXECUTORS: "qrec.executors.base:Executor", STORES: "qrec.stores.base:Store", HOOKS: "qrec.hooks:Hook"}
 
 
 class Plugin(Record):
@@ -31,7 +35,18 @@ class Plugin(Record):
     name: str
     value: str  #: `module:Class`
     pattern: str = ""  #: executors: the commands it takes, as a regular expression; empty: none by itself
+    needs: str = ""  #: what stands in every such command: to look for it is much less work than to compile the pattern
     origin: str = "qrec"  #: the distribution it comes from
+    version: str = ""  #: of that
+    broken: str = ""  #: what is wrong with it: it is left out then
+    source: str = ""  #: the file it is loaded from
+    written: int = 0  #: when that was changed
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong with it, as a sentence."""
+        came = f"{self.origin} {self.version}".strip()
+        return f"plug-in {self.name} ({came}) is left out: {self.broken}"
 
 
 BUILTIN = (
@@ -41,6 +56,7 @@ BUILTIN = (
         name="slurm",
         value="qrec.executors.slurm:SlurmExecutor",
         pattern=r"^(\S*/)?(sbatch|srun|salloc)(\s|$)",
+        needs="s",
     ),
     Plugin(
         group=EXECUTORS,
@@ -48,56 +64,79 @@ BUILTIN = (
         value="qrec.executors.tmux:TmuxExecutor",
         pattern=r"^(\S*/)?tmux(\s+-[2CDluUNvV]+|\s+-[cfLST]\s*('[^']*'|[^\s']+))*"
         r"\s+(new-session|new|new-window|neww|split-window|splitw)(\s|$)",
+        needs="tmux",
     ),
     Plugin(group=EXECUTORS, name="queue", value="qrec.executors.queue:QueueExecutor"),
+    Plugin(group=EXECUTORS, name="typed", value="qrec.executors.typed:TypedExecutor"),
     Plugin(group=STORES, name="sqlite", value="qrec.stores.sqlite:SqliteStore"),
     Plugin(group=STORES, name="filesystem", value="qrec.stores.filesystem:FilesystemStore"),
+    Plugin(group=HOOKS, name="desktop", value="qrec.hooks.notices:Desktop"),
+    Plugin(group=HOOKS, name="mail", value="qrec.hooks.notices:Mail"),
+    Plugin(group=HOOKS, name="webhook", value="qrec.hooks.notices:Webhook"),
+    Plugin(group=HOOKS, name="notify", value="qrec.hooks.notices:Notify"),
 )
 
 
 class Registry:
     """What can be chosen by name, in the order in which it is asked: plug-ins first, then built-ins.
 
-    `complaints` names the plug-ins that could not be loaded; they are left out and everything else works.
+    What cannot be used is in `broken` and left out; everything else works.  `complaints` names it until somebody
+    has been `told`: once for every change, since nobody wants to read of it in front of all that is run.
+    `anew` asks even if nothing seems to have changed.
     """
 
-    def __init__(self, home: str) -> None:
+    def __init__(self, home: str, anew: bool = False) -> None:
         self.cache = os.path.join(home, "cache", "plugins.json")
         self.complaints: list[str] = []
-        self.plugins = [*self.installed(), *BUILTIN]
+        found = self.installed(anew)
+        self.broken = [plugin for plugin in found if plugin.broken]
+        self.plugins = [*(plugin for plugin in found if not plugin.broken), *BUILTIN]
 
-    def installed(self) -> list[Plugin]:
-        """The plug-ins of this Python, remembered as long as nothing is installed or removed."""
+    def installed(self, anew: bool) -> list[Plugin]:
+        """The plug-ins of this Python, remembered as long as nothing is installed, changed or removed."""
         key = search_path()
+        kept = {} if anew else read_cache(self.cache).get(sys.prefix, {})
         try:
-            with open(self.cache, encoding="utf-8") as file:
-                kept = json.load(file)
-            if kept["key"] == key:
-                return [Plugin(**values) for values in kept["plugins"]]
-        except (OSError, ValueError, KeyError, TypeError):
+            plugins = [Plugin(**values) for values in kept["plugins"]]
+            if kept["key"] == key and all(written(plugin.source) == plugin.written for plugin in plugins):
+                if not kept["told"]:
+                    self.complaints = [plugin.complaint for plugin in plugins if plugin.broken]
+                return plugins
+        except (KeyError, TypeError):
             pass  # no cache yet, or another version's
-        plugins = list(self.discover())
-        if not self.complaints:
-            write_cache(self.cache, {"key": key, "plugins": [plugin.asdict() for plugin in plugins]})
+        found = self.discover()
+        if found is None:
+            return []
+        plugins = found
+        self.complaints = [plugin.complaint for plugin in plugins if plugin.broken]
+        self.remember(key, plugins, told=not self.complaints)
         return plugins
 
-    def discover(self) -> Iterator[Plugin]:
-        """Ask every installed distribution for its plug-ins, and every executor among them for its pattern."""
-        from importlib.metadata import entry_points
+    def discover(self) -> list[Plugin] | None:
+        """Ask every installed distribution for its plug-ins; None, and a complaint, if nobody can be asked now."""
+        if not any(map(may_offer, sys.path)):
+            return []
+        from qrec.discovery import discover
 
-        for group in GROUPS:
-            for entry in entry_points(group=group):
-                plugin = Plugin(
-                    group=group, name=entry.name, value=entry.value, origin=entry.dist.name if entry.dist else "?"
-                )
-                try:
-                    made = load_value(plugin.value)
-                    yield plugin.copy(pattern=re.compile(getattr(made, "pattern", "") or "").pattern)
-                except (
-                    Exception,
-                    SystemExit,
-                ) as error:  # whatever a stranger's module does must not stop anybody's work
-                    self.complaints.append(f"plug-in {plugin.name} ({plugin.origin}) is left out: {error!r}")
+        try:
+            return discover()
+        except (QrecError, OSError) as error:
+            self.complaints = [f"plug-ins are left out: {error}"]
+            return None
+
+    def remember(self, key: list[Any], plugins: list[Plugin], told: bool) -> None:
+        """Keep what was found, beside what other Pythons have found that use the same home."""
+        others = {prefix: kept for prefix, kept in read_cache(self.cache).items() if os.path.isdir(prefix)}
+        found = {"key": key, "told": told, "plugins": [plugin.asdict() for plugin in plugins]}
+        write_cache(self.cache, {**others, sys.prefix: found})
+
+    def told(self) -> None:
+        """The user has been told of the broken ones, if there are any."""
+        if self.complaints and self.broken:
+            kept = read_cache(self.cache)
+            if sys.prefix in kept:
+                kept[sys.prefix]["told"] = True
+                write_cache(self.cache, kept)
 
     def named(self, group: str, name: str) -> Plugin | None:
         """The plug-in of that name."""
@@ -110,7 +149,9 @@ class Registry:
     def pick_executor(self, command: str) -> str:
         """The name of the executor whose pattern fits the command line; the shell takes what nobody claims."""
         for plugin in self.plugins:
-            if plugin.group == EXECUTORS and plugin.pattern and re.search(plugin.pattern, command):
+            if plugin.group != EXECUTORS or not plugin.pattern or plugin.needs not in command:
+                continue
+            if re.search(plugin.pattern, command):
                 return plugin.name
         return "shell"
 
@@ -118,24 +159,37 @@ class Registry:
         """The executor of that name, or NoSuchExecutor."""
         plugin = self.named(EXECUTORS, name)
         if plugin is None:
+            self.check_broken(EXECUTORS, name)
             raise NoSuchExecutor(name, self.names(EXECUTORS))
         loaded: type[Executor] = self.load(plugin)
         return loaded
 
+    def check_broken(self, group: str, name: str) -> None:
+        """Raise a BrokenPlugin if that is why there is nothing of that name."""
+        for plugin in self.broken:
+            if (plugin.group, plugin.name) == (group, name):
+                raise BrokenPlugin(f"{plugin.complaint}; `qrec plugins` looks again")
+
     def load(self, plugin: Plugin) -> Any:
-        """The plug-in's class, or a BrokenPlugin that names it."""
+        """The plug-in's class, or a BrokenPlugin that names it.  What is printed at its import goes to stderr."""
+        stdout, sys.stdout = sys.stdout, sys.stderr
         try:
             return load_value(plugin.value)
         except (Exception, SystemExit) as error:
-            raise BrokenPlugin(f"plug-in {plugin.name} ({plugin.origin}) cannot be loaded: {error!r}") from error
+            raise BrokenPlugin(plugin.copy(broken=f"{type(error).__name__}: {error}").complaint) from error
+        finally:
+            sys.stdout = stdout
 
     def store(self, home: str, choice: str) -> Store:
         """The store that a name (`sqlite`) or a URL (`filesystem:/some/folder`) asks for."""
         name, colon, location = choice.partition(":")
         plugin = self.named(STORES, name)
         if plugin is None or (colon and not location):
-            known = ", ".join(self.names(STORES))
-            raise WrongUsage(f"no store is called {choice!r}; there are: {known}, or NAME:PATH for one elsewhere")
+            if gone := next((one for one in self.broken if (one.group, one.name) == (STORES, name)), None):
+                raise WrongUsage(gone.complaint)
+            names = self.names(STORES)
+            there = did_you_mean(name, names, f"there are: {', '.join(names)}, or NAME:PATH for one elsewhere")
+            raise WrongUsage(f"no store is called {choice!r}; {there}")
         made: Store = self.load(plugin)(home, os.path.abspath(location.removeprefix("//")) if location else None)
         return made
 
@@ -154,8 +208,51 @@ def search_path() -> list[Any]:
     return key
 
 
+def may_offer(folder: str) -> bool:
+    """Whether a distribution in a folder of the path says that it offers something, or nobody can tell without asking.
+
+    It is ten times as quick as asking properly, and most people have no plug-ins.
+    """
+    try:
+        names = [name for name in os.listdir(folder or ".") if name.endswith((".dist-info", ".egg-info"))]
+    except FileNotFoundError:
+        return False
+    except OSError:  # an archive, perhaps
+        return True
+    return any(mentions_us(os.path.join(folder, name, "entry_points.txt")) for name in names)
+
+
+def mentions_us(path: str) -> bool:
+    """Whether a list of entry points has one of our groups."""
+    try:
+        with open(path, "rb") as file:
+            return b"[qrec." in file.read().replace(b" ", b"")
+    except OSError:
+        return False
+
+
+def read_cache(path: str) -> dict[str, Any]:
+    """What every Python has found; nothing if that cannot be read."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            kept = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return {key: value for key, value in kept.items() if isinstance(value, dict)} if isinstance(kept, dict) else {}
+
+
+def written(path: str) -> int:
+    """When a file was changed; 0 if there is none."""
+    try:
+        return os.stat(path).st_mtime_ns if path else 0
+    except OSError:
+        return 0
+
+
 def load_value(value: str) -> Any:
-    """The class that `module:Class` names."""
-    module, _, name = value.partition(":")
-    loaded = __import__(module, fromlist=[name])
-    return getattr(loaded, name)
+    """What `module:Class` names."""
+    module, _, names = value.partition(":")
+    loaded: Any = __import__(module, fromlist=["*"])
+    for name in names.split("."):
+        loaded = getattr(loaded, name)
+    return loaded

@@ -45,6 +45,7 @@ class Running:
         self.writer: Writer | None = None
         self.meter: Meter | None = None
         self.changes: Changes | None = None
+        self.long_after: list[float] | None = None  #: seconds after which hooks want to hear that it still runs
         self.folded = False  #: whether the store has its output
         self.shown = dict.fromkeys(STREAMS, 0)  #: how many bytes of each stream were shown
 

@@ -44,6 +44,11 @@ class SlurmWorker(Worker):
 
     keeps = False
     mark = "submitting"  #: in the notes of a job that is on its way to Slurm
+    withdrawn = False  #: whether Slurm was told that nothing more is to begin
+
+    def __init__(self, *words: Any, **how: Any) -> None:
+        super().__init__(*words, **how)
+        self.failed: set[str] = set()  #: jobs that did not complete, so that nothing more is to begin
 
     def claim(self) -> list[Running]:
         """Nothing runs here; jobs are submitted outside of the transaction, since that takes a while."""
@@ -56,6 +61,8 @@ class SlurmWorker(Worker):
     def step(self) -> None:
         """See Worker."""
         super().step()
+        if self.failed and not self.withdrawn:
+            self.try_to_withdraw()
         if self.board is not None and self.may_claim and time.monotonic() >= self.pause_until:
             try:
                 self.adopt()
@@ -159,6 +166,7 @@ class SlurmWorker(Worker):
         now = self.store.swap(task.uid, was, Status.FAILED, returncode=1, ended=timestamp(), data=data, kept=kept)
         self.board.ended(task.uid, Status.FAILED)
         self.told(now)
+        self.stop_if_failed(now)
 
     def words(self, task: Task, job: Job, conditions: Sequence[str]) -> list[str]:
         """The call of sbatch, without the script."""
@@ -197,7 +205,50 @@ class SlurmWorker(Worker):
             elif task.uid in self.elsewhere:
                 task = self.explained(task)
                 self.told(task)
+                self.stop_if_failed(task)
         super().consider(task)
+
+    def stop_if_failed(self, task: Task) -> None:
+        """Let nothing more begin once a job did not complete, where that is wished."""
+        if self.fail_fast and task.status is not Status.COMPLETE:
+            self.failed.add(task.uid)
+            self.stopping = True
+
+    def is_over(self) -> bool:
+        """See Worker: what had begun when a job failed is followed to its end."""
+        if self.failed and not (self.interrupted or self.leaving):
+            return self.board is not None and not self.elsewhere
+        return super().is_over()
+
+    def try_to_withdraw(self) -> None:
+        """Once Slurm and the store let us."""
+        try:
+            self.withdraw()
+        except StoreError as error:
+            self.withdrawn = False
+            self.complain(error)
+        except QrecError as error:  # it is told, and what Slurm has goes on
+            self.door.complaints.append(str(error))
+
+    def withdraw(self) -> None:
+        """Take from Slurm what has not begun after a job failed; what depends on that one, Slurm itself gives up."""
+        self.withdrawn = True
+        by_cluster: dict[str | None, list[str]] = {}
+        for task in self.not_begun():
+            slurm = self.store.change(task.uid, wish="cancel").data["slurm"]
+            by_cluster.setdefault(slurm.get("cluster"), []).append(slurm["jobid"])
+        for name, ids in by_cluster.items():
+            cluster.act([*cluster.words_for("scancel", name), "--quiet", *ids], ANSWER)
+
+    def not_begun(self) -> list[Task]:
+        """The jobs that Slurm has, and would begin although one has failed."""
+        given = [task for task in self.elsewhere.values() if "jobid" in task.data.get("slurm", {})]
+        doomed, known = set(self.failed), 0
+        while len(doomed) > known:
+            known = len(doomed)
+            needs = ((task.uid, uid) for task in given for uid, kind in Job.of(task).links(task.after) if kind == OK)
+            doomed |= {uid for uid, parent in list(needs) if parent in doomed}
+        return [task for task in given if task.status is Status.SUBMITTED and task.uid not in doomed]
 
     def explained(self, task: Task) -> Task:
         """A skipped job with the parent because of which."""

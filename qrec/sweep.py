@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from qrec.errors import WrongUsage
+from qrec.errors import WrongUsage, did_you_mean
 from qrec.jobs import Submission
 
 TYPE_CHECKING = False
@@ -205,7 +205,8 @@ def value_of(key: str, name: str, value: Any) -> Any:
         return checked(key, value, dict, "an object")
     if name in QUANTITIES:
         return QUANTITIES[name](value)
-    raise WrongUsage(f"a job has no {key!r}")
+    known = [*TEXTS, *COUNTS, *SWITCHES, *LISTS, "env", "slurm", *QUANTITIES]
+    raise WrongUsage(f"a job has no {key!r}; {did_you_mean(key, known, 'it has: ' + ', '.join(known))}")
 
 
 def checked(key: str, value: Any, kind: type, called: str) -> Any:

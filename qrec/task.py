@@ -95,6 +95,10 @@ UNFINISHED = frozenset({Status.QUEUED, Status.RUNNING, Status.SUBMITTED})
 FINAL = frozenset(Status) - UNFINISHED
 #: The note of the executor that a queue's job matches, as long as another one has it.
 MATCHED = "matched"
+#: The note of a task whose end its user wants to hear of: the terminal where that was said, empty if there was none.
+NOTIFY = "notify"
+#: The note of a task that a hook has started, with its name, and the variable of the hook's processes that tells it.
+BY_HOOK, INSIDE = "by_hook", "QREC_HOOK"
 
 #: Which status may follow which.  A move to the same status states more about it (the pid, say).
 MOVES: Mapping[Status, frozenset[Status]] = {
@@ -150,6 +154,12 @@ class Task(Record):
         import shlex
 
         return shlex.join(self.argv)
+
+    @property
+    def began(self) -> float:
+        """When the current attempt began, or else the task was made: seconds since the epoch; 0 if nobody knows."""
+        stamp = self.started or self.created
+        return moment(stamp).timestamp() if stamp else 0.0
 
     @property
     def seconds(self) -> float | None:

@@ -5,10 +5,20 @@ from __future__ import annotations
 import re
 from datetime import datetime, timezone
 
-from qrec.errors import WrongUsage
+from qrec.errors import WrongUsage, nearest
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])", re.IGNORECASE)
+#: How units may be spelt, too, where it is told how to spell them.
+LONG_TIMES = {
+    "millisecond": "ms", "msec": "ms", "second": "s", "sec": "s", "minute": "m", "min": "m", "hour": "h", "hr": "h",
+    "day": "d", "week": "w", **{unit: unit for unit in SECONDS},
+}  # fmt: skip
+LONG_SIZES = {
+    "kilobyte": "K", "megabyte": "M", "gigabyte": "G", "terabyte": "T", "meg": "M", "gig": "G",
+    **{unit + byte: unit.upper() for unit in "kmgt" for byte in ("", "b")},
+}  # fmt: skip
+SPELT_ALIKE = 0.8  #: how like a unit a word is that was meant to be one
 STEPS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -20,11 +30,27 @@ def seconds(words: str) -> float:
     except ValueError:
         parts = PART.findall(text)
         if not parts or PART.sub("", text).strip():
-            raise WrongUsage(f"{words!r} is no duration; write 90s, 10m, 1h30m or 2d") from None
+            raise no_duration(words) from None
         number = sum(float(value) * SECONDS[unit.lower()] for value, unit in parts)
     if not 0 <= number < float("inf"):
-        raise WrongUsage(f"{words!r} is no duration; write 90s, 10m, 1h30m or 2d")
+        raise no_duration(words)
     return number
+
+
+def no_duration(words: str) -> WrongUsage:
+    """The error for what is no duration."""
+    return WrongUsage(f"{words!r} is no duration; {respelt(words, LONG_TIMES, 'write 90s, 10m, 1h30m or 2d')}")
+
+
+def respelt(words: str, units: dict[str, str], otherwise: str) -> str:
+    """What may have been meant where units are spelt in another way (`10 min`); else whatever helps."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]+)", words.casefold())
+    found = [(number, nearest(unit.removesuffix("s") or unit, units, SPELT_ALIKE)) for number, unit in parts]
+    is_whole = re.fullmatch(r"(\d+(\.\d+)?\s*[a-z]+\s*)+", words.casefold())
+    if not is_whole or not all(unit for _, unit in found):
+        return otherwise
+    meant = "".join(number + units[unit] for number, unit in found)
+    return f"did you mean {meant!r}?" if meant != words else otherwise
 
 
 def point_in_time(words: str, now: datetime | None = None) -> datetime:
@@ -46,7 +72,9 @@ def point_in_time(words: str, now: datetime | None = None) -> datetime:
     try:
         return now - timedelta(seconds=seconds(words))
     except (WrongUsage, OverflowError):
-        raise WrongUsage(f"{words!r} is no time; write 2d (ago), today, 2026-11-20 or '2026-11-20 14:30'") from None
+        usual = "write 2d (ago), today, 2026-11-20 or '2026-11-20 14:30'"
+        there = f"did you mean {near!r}?" if (near := nearest(words, named)) else respelt(words, LONG_TIMES, usual)
+        raise WrongUsage(f"{words!r} is no time; {there}") from None
 
 
 def time_to_come(words: str, now: datetime | None = None) -> datetime:
@@ -94,7 +122,7 @@ def size_in_bytes(words: str) -> int:
     """A size: `500M`, `2G`, `1.5 GB`, `1024`; powers of a thousand, or of 1024 for `Ki`, `Mi`, `Gi`."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", words, re.IGNORECASE)
     if match is None:
-        raise WrongUsage(f"{words!r} is no size; write 500M, 2G or 1.5Gi")
+        raise WrongUsage(f"{words!r} is no size; {respelt(words, LONG_SIZES, 'write 500M, 2G or 1.5Gi')}")
     number, unit, binary = match.groups()
     step = 1024 if binary else 1000
     return int(float(number) * step ** " kmgt".index(unit.lower() or " "))

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,9 @@ from tests.helpers import Result, environment, kill_processes_of
 # pytest calls what it finds in a conftest under these names
 from tests.no_skips import pytest_make_collect_report as pytest_make_collect_report
 from tests.no_skips import pytest_runtest_makereport as pytest_runtest_makereport
+
+if TYPE_CHECKING:
+    from tests.queueing import Marks
 
 # What the shell that started pytest may say to qrec, or to a program that qrec starts.
 FOREIGN = tuple("QREC_ XDG_ SLURM_ SBATCH_ TMUX GIT_ NO_COLOR FORCE_COLOR CLICOLOR COLUMNS LINES".split())
@@ -129,6 +132,33 @@ def qrec(start: Callable[..., subprocess.Popen[bytes]], tmp_path: Path) -> Calla
         return result
 
     return qrec
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder we are in, under a name that wants quotes: jobs run where they were submitted."""
+    path = tmp_path / "here it's"
+    path.mkdir()
+    monkeypatch.chdir(path)
+    return path
+
+
+@pytest.fixture
+def marks(tmp_path: Path) -> Marks:
+    """Where jobs leave traces."""
+    from tests.queueing import Marks
+
+    return Marks(tmp_path / "marks")
+
+
+@pytest.fixture
+def started(start: Callable[..., Any]) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts a worker in a process of its own: `started("queue", workers=2)`."""
+    from tests.queueing import end_all, start_worker
+
+    processes: list[subprocess.Popen[bytes]] = []
+    yield lambda *words, **how: start_worker(processes, *words, **how)
+    end_all(processes)
 
 
 @pytest.fixture(params=["sqlite", "filesystem"])

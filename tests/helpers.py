@@ -6,29 +6,15 @@ import contextlib
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 
-T = TypeVar("T")
+from qrec.testing.processes import wait_until as wait_until
 
 #: The checkout.
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def wait_until(condition: Callable[[], T], timeout: float = 30, what: str = "") -> T:
-    """Returns what `condition` gives as soon as that is true; fails the test when `timeout` seconds pass first."""
-    deadline = time.monotonic() + timeout
-    pause = 0.002
-    while not (result := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {timeout:g} s for {what or condition}, last got {result!r}")
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.1)
-    return result
 
 
 class Result(subprocess.CompletedProcess[bytes]):

@@ -4,37 +4,18 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import qrec
 from qrec.api import Qrec
 from qrec.cli import run as running
-from qrec.cli.verbs import WRITTEN_IN
 from qrec.cli.verbs import qrec as group
 from qrec.cli.words import ALWAYS, RUN, Flag, NotPlain, read_run
 from tests.test_look_back import add, call, one_line
-
-
-def every_verb(command: click.Command = group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """`("run",)`, `("config", "get")` ..."""
-    if path:
-        yield path
-    if isinstance(command, click.Group):
-        context = click.Context(command)
-        for name in command.list_commands(context):
-            inner = command.get_command(context, name)
-            assert inner
-            yield from every_verb(inner, (*path, name))
-
-
-VERBS = list(every_verb())
-
 
 # Where options end
 
@@ -177,51 +158,6 @@ def test_an_unforeseen_error_is_one_line_as_well(home, monkeypatch):
     assert (result.returncode, result.out, result.err) == (1, "", said)
     with pytest.raises(ZeroDivisionError):
         call("--debug", "ls")
-
-
-# Help
-
-
-def test_bare_qrec_shows_the_help(home):
-    result = call()
-    shown = result.out or result.err
-    assert "\n  run " in shown
-    assert shown.count("\n") > 20
-    assert "--help` tells more" not in shown
-
-
-def test_help_and_version(home):
-    assert call("--version", check=True).out == f"qrec {qrec.__version__}\n"
-    for option in ("-h", "--help"):
-        shown = call(option, check=True)
-        assert shown.err == ""
-        assert [line.split()[0] for line in shown.out.split("Commands:\n")[1].splitlines()] == list(WRITTEN_IN)
-    assert not home.exists()
-
-
-@pytest.mark.parametrize("path", VERBS, ids=" ".join)
-def test_every_verb_has_help_with_an_example(home, path):
-    for option in ("--help", "-h"):
-        shown = call(*path, option, check=True)
-        assert shown.err == ""
-        assert shown.out.startswith(f"Usage: qrec {' '.join(path)} ")
-        _, example = shown.out.split("\n  Example:\n")
-        assert all(f"qrec {path[0]}" in line or "qrec -m" in line for line in example.splitlines())
-    assert all(len(line) <= 100 for line in shown.out.splitlines())
-    assert not home.exists()
-
-
-@pytest.mark.parametrize("path", VERBS, ids=" ".join)
-def test_the_examples_are_read_without_complaint(home, path, monkeypatch):
-    """Each is read to its last word by the verb it is meant for, and nothing is done."""
-    read: list[str] = []
-    monkeypatch.setattr(click.Command, "invoke", lambda _, context: read.append(context.command_path))
-    shown = call(*path, "--help").out
-    for line in shown.split("Example:\n")[1].splitlines():
-        words = shlex.split(line.partition("$(")[2].rstrip(')"') or line.partition(" | jq")[0])
-        assert words.pop(0) == "qrec"
-        group.main(words, prog_name="qrec", standalone_mode=False)
-        assert read[-1].startswith(" ".join(("qrec", *path)))
 
 
 # The two readers

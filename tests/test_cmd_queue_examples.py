@@ -7,48 +7,32 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
 import qrec as cmd_queue
+from tests.cmd_queue import are_in_order, counts, over
+from tests.cmd_queue import printed as printed
 from tests.helpers import wait_until
 
 # `start` ends whatever a queue leaves running.
-pytestmark = pytest.mark.usefixtures("start")
-
-ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+pytestmark = pytest.mark.usefixtures("start", "here")
 
 both = pytest.mark.parametrize("backend", ["serial", "tmux"])
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Jobs run where the script runs."""
-    path = tmp_path / "here"
-    path.mkdir()
-    monkeypatch.chdir(path)
-    return path
+def stand(state: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """How a queue stands, in a word and in numbers."""
+    return state["status"], counts(state)
 
 
-@pytest.fixture
-def printed(capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """What has been printed since the last call, without colours."""
-    return lambda: ESCAPE.sub("", capfd.readouterr().out)
-
-
-def counts(state: dict[str, Any]) -> dict[str, Any]:
-    return {key: state[key] for key in ("status", "passed", "failed", "skipped", "total")}
-
-
-def done(passed: int, failed: int = 0, skipped: int = 0) -> dict[str, Any]:
-    """The counts of a queue that is over."""
-    total = passed + failed + skipped
-    return {"status": "done", "passed": passed, "failed": failed, "skipped": skipped, "total": total}
+def done(passed: int, failed: int = 0, skipped: int = 0) -> tuple[str, dict[str, Any]]:
+    """The same of a queue that is over."""
+    return "done", over(passed, failed, skipped)
 
 
 def is_gone(pid: int) -> bool:
@@ -56,10 +40,6 @@ def is_gone(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
-
-
-def are_in_order(text: str, *words: str) -> bool:
-    return re.search(".*".join(map(re.escape, words)), text, re.DOTALL) is not None
 
 
 # The README's examples
@@ -96,7 +76,7 @@ def test_five_jobs_run(printed, here):
     assert order.index("3") < order.index("4")
     assert order.index("1") < order.index("5")
     assert self.read_state()["name"] == "five"
-    assert counts(self.read_state()) == done(5)
+    assert stand(self.read_state()) == done(5)
 
 
 @both
@@ -123,7 +103,7 @@ def test_ten_jobs_one_of_which_fails(backend, printed, here):
         assert f"ten-job-{number}" in in_full
     assert are_in_order(shown, "ten-job-7", "touch job8", "ls job8 > job9", "ls job9 > job10")
     assert sorted(path.name for path in here.iterdir()) == sorted(f"job{number}" for number in range(1, 11))
-    assert counts(self.read_state()) == done(9, failed=1)
+    assert stand(self.read_state()) == done(9, failed=1)
 
 
 def test_chains_side_by_side(printed, here):
@@ -146,7 +126,7 @@ def test_chains_side_by_side(printed, here):
     # the last job waits for the whole of the second chain, but only for the first job of the first
     assert are_in_order((here / "last").read_text(), "0.0", "1.0", "1.1", "1.2", "1.3")
     assert (here / "chain0").read_text().split() == ["0.0", "0.1", "0.2", "0.3"]
-    assert counts(returned) == counts(self.read_state()) == done(9)
+    assert stand(returned) == stand(self.read_state()) == done(9)
 
 
 # The examples of its modules
@@ -215,7 +195,7 @@ def test_run_in_full_words(backend, here):
     queue = recipe(backend)
     queue.run(block=True, system=True)
     assert sorted((here / "log").read_text().split()) == sorted(STEPS)
-    assert counts(queue.read_state()) == done(7)
+    assert stand(queue.read_state()) == done(7)
 
 
 def test_another_backend_for_the_same_jobs(printed, here):
@@ -230,7 +210,7 @@ def test_another_backend_for_the_same_jobs(printed, here):
     assert ran.index("peel") < ran.index("slice") < ran.index("serve")
     assert ran.index("boil") < ran.index("drain") < ran.index("serve")
     assert ran.index("sweep") < ran.index("mop")
-    assert counts(tmux_queue.read_state()) == done(7)
+    assert stand(tmux_queue.read_state()) == done(7)
     assert [job.name for job in queue.change_backend("serial").jobs] == STEPS
 
 
@@ -241,7 +221,7 @@ def test_a_queue_named_by_its_backend_only(backend, here):
     queue.submit("cp one two", depends=[job1])
     queue.run()
     assert (here / "two").read_text() == "one\n"
-    assert counts(queue.read_state()) == done(2)
+    assert stand(queue.read_state()) == done(2)
 
 
 def test_the_backend_comes_first(here):
@@ -261,7 +241,7 @@ def test_what_follows_a_failure_is_skipped(backend, printed, here):
     assert "fails-job-2" in printed()
     self.run()
     assert [path.name for path in here.iterdir()] == ["works"]
-    assert counts(self.read_state()) == done(1, failed=1, skipped=1)
+    assert stand(self.read_state()) == done(1, failed=1, skipped=1)
 
 
 @both
@@ -278,7 +258,7 @@ def test_failures_spread(backend, here):
     self.print_commands()
     self.run()
     assert sorted(path.name for path in here.iterdir()) == ["job1", "job4", "job5"]
-    assert counts(self.read_state()) == done(1, failed=2, skipped=5)
+    assert stand(self.read_state()) == done(1, failed=2, skipped=5)
 
 
 @both
@@ -306,7 +286,7 @@ def test_trees_that_fail_at_every_level(backend, printed):
     self.print_graph()
     assert are_in_order(printed(), "left_right_1", "chain4")
     self.run(with_textual=False, check_other_sessions=0)
-    assert counts(self.read_state()) == done(2 * 4 + 1 + 4, failed=2 * 3 + 1 + 4, skipped=2 * 4 + 2)
+    assert stand(self.read_state()) == done(2 * 4 + 1 + 4, failed=2 * 3 + 1 + 4, skipped=2 * 4 + 2)
 
 
 def test_a_submission_may_name_its_jobs_later(here):
@@ -377,7 +357,7 @@ def test_a_queue_looked_at_while_it_runs_and_afterwards(printed, here):
     self.current_output()
     printed()
     self.kill()
-    assert counts(self.read_state()) == done(2, failed=1)
+    assert stand(self.read_state()) == done(2, failed=1)
 
 
 def test_a_queue_that_is_not_waited_for(here):
@@ -395,7 +375,7 @@ def test_a_queue_that_is_not_waited_for(here):
     assert "fine" in job1.log_fpath.read_text().splitlines()
     assert "not fine" in job2.log_fpath.read_text().splitlines()
     assert not job3.log_fpath.exists()
-    assert counts(queue.read_state()) == done(1, failed=1, skipped=1)
+    assert stand(queue.read_state()) == done(1, failed=1, skipped=1)
 
 
 def test_a_queue_that_is_ended(here):
@@ -419,7 +399,7 @@ def test_setup_command_teardown(backend, here):
     queue.submit("echo fail >> ran; false", depends="job", teardown=["echo one >> ran", "echo two >> ran"])
     queue.run()
     assert (here / "ran").read_text().split() == ["lend", "work", "return", "fail", "one", "two"]
-    assert counts(queue.read_state()) == done(1, failed=1)
+    assert stand(queue.read_state()) == done(1, failed=1)
 
 
 @both
@@ -429,7 +409,7 @@ def test_a_failing_setup_fails_the_job(backend, here):
     queue.submit("touch later", depends="job")
     queue.run()
     assert list(here.iterdir()) == []
-    assert counts(queue.read_state()) == done(0, failed=1, skipped=1)
+    assert stand(queue.read_state()) == done(0, failed=1, skipped=1)
 
 
 @both
@@ -441,7 +421,9 @@ def test_folder_environment_and_preamble(backend, here, tmp_path):
     )
     queue.add_preamble_command(["export SPOON=tin", "export FORK=steel"])
     queue.submit(
-        f'echo "$FRUIT, $BOWL, $SPOON, $FORK, $CUP, $PWD" > {here}/told', cwd=str(folder), preamble="export CUP=tea"
+        f'echo "$FRUIT, $BOWL, $SPOON, $FORK, $CUP, $PWD" > {shlex.quote(str(here))}/told',
+        cwd=str(folder),
+        preamble="export CUP=tea",
     )
     queue.submit("pwd > here")
     queue.run()

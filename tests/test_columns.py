@@ -57,7 +57,7 @@ def test_blanks_and_repetitions_in_the_list_of_columns(history):
     assert lines(call("ls", "--columns", "number,,").out)[0] == "number"
 
 
-@pytest.mark.parametrize("words", ["colour", "number,colour,smell", "", ",", "Number"])
+@pytest.mark.parametrize("words", ["colour", "number,colour,smell", "", ","])
 def test_an_unknown_column_is_one_line(history, words):
     said = one_line(call("ls", "--columns", words), 2)
     assert said.endswith("there are: " + ", ".join(COLUMNS))

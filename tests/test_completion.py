@@ -152,7 +152,7 @@ def test_task_numbers_newest_first_and_uids(history):
     assert bash("qrec", "note", history[0].uid[:12]) == [history[0].uid]
     assert bash("qrec", "cancel", "") == ["3"], "only what still runs can be cancelled"
     assert bash("qrec", "export", "jsonl", "1", "") == ["3", "2", "1"]
-    assert bash("qrec", "clear", "") == ["3", "2", "1", "shell", "slurm", "tmux", "queue"]
+    assert bash("qrec", "clear", "") == ["3", "2", "1", "shell", "slurm", "tmux", "queue", "typed"]
 
 
 def test_numbers_that_begin_so(home):
@@ -183,7 +183,7 @@ def test_tags_whatever_they_contain(history):
 def test_values_of_options(history, tmp_path):
     assert bash("qrec", "ls", "--status", "f") == ["failed"]
     assert bash("qrec", "ls", "sh") == ["shell"]
-    assert bash("qrec", "run", "-e", "") == ["shell", "slurm", "tmux", "queue"]
+    assert bash("qrec", "run", "-e", "") == ["shell", "slurm", "tmux", "queue", "typed"]
     assert bash("qrec", "--store", "f") == ["filesystem"]
     assert bash("qrec", "store", "copy", "sqlite", "fi") == ["filesystem"]
     assert bash("qrec", "config", "set", "gr") == ["grace"]

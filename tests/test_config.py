@@ -21,9 +21,13 @@ SET = (
     ("quiet", "yes", True),
     ("grace", "1m", 60),
     ("shell", "/bin/zsh", "/bin/zsh"),
+    ("shell.typed", "true", True),
+    ("shell.ignore", "^vault", ("^vault",)),
+    ("shell.record", "^make", "^make"),
     ("secrets", "PROJECT-[0-9]+", ("PROJECT-[0-9]+",)),
     ("variables", "WANDB_*", ("WANDB_*",)),
     ("tmux_socket", "aside", "aside"),
+    ("notify", "ntfy://runs", ("ntfy://runs",)),
     ("keep_size", "20G", "20G"),
     ("keep_age", "180d", "180d"),
 )
@@ -92,12 +96,16 @@ def test_option_then_environment_then_file_then_default(home, monkeypatch):
     assert chosen() == chosen("") == "filesystem"
 
 
+def variable(name: str) -> str:
+    return f"QREC_{name.upper().replace('.', '_')}"
+
+
 def test_each_setting_has_a_variable(home, monkeypatch):
     for name, word, value in SET:
-        assert (Config(str(home)).get(name), Config(str(home)).source(name)) != (value, f"QREC_{name.upper()}")
-        monkeypatch.setenv(f"QREC_{name.upper()}", word)
-        assert (Config(str(home)).get(name), Config(str(home)).source(name)) == (value, f"QREC_{name.upper()}")
-        monkeypatch.setenv(f"QREC_{name.upper()}", "")
+        assert (Config(str(home)).get(name), Config(str(home)).source(name)) != (value, variable(name))
+        monkeypatch.setenv(variable(name), word)
+        assert (Config(str(home)).get(name), Config(str(home)).source(name)) == (value, variable(name))
+        monkeypatch.setenv(variable(name), "")
         assert Config(str(home)).source(name) == "default"
 
 
@@ -118,16 +126,21 @@ def test_settings_do_what_they_say(home, qrec, tmp_path):
 def test_get_set_list_path(home):
     assert call("config", "path").out == f"{home}/config.toml\n"
     assert not home.exists(), "looking makes nothing"
-    assert [call("config", "get", s.name).out for s in SETTINGS] == ["sqlite\n", "false\n", "10s\n", *["\n"] * 6]
+    assert [call("config", "get", s.name).out for s in SETTINGS] == [
+        "sqlite\n", "false\n", "10s\n", "\n", "false\n", *["\n"] * (len(SETTINGS) - 5)
+    ]  # fmt: skip
     for name, word, _ in SET:
         assert call("config", "set", name, word, check=True).out == ""
     written = {
-        "store": "filesystem", "quiet": "true", "grace": "60s", "shell": "/bin/zsh", "secrets": "PROJECT-[0-9]+",
-        "variables": "WANDB_*", "tmux_socket": "aside", "keep_size": "20G", "keep_age": "180d",
+        "store": "filesystem", "quiet": "true", "grace": "60s", "shell": "/bin/zsh", "shell.typed": "true",
+        "shell.ignore": "^vault", "shell.record": "^make", "secrets": "PROJECT-[0-9]+",
+        "variables": "WANDB_*", "tmux_socket": "aside", "notify": "ntfy://runs", "keep_size": "20G",
+        "keep_age": "180d",
     }  # fmt: skip
     assert {name: call("config", "get", name).out for name, *_ in SET} == {k: f"{v}\n" for k, v in written.items()}
     assert call("config", "list", "--json").json == {
-        **written, "quiet": True, "grace": 60.0, "secrets": ["PROJECT-[0-9]+"], "variables": ["WANDB_*"],
+        **written, "quiet": True, "shell.typed": True, "shell.ignore": ["^vault"], "grace": 60.0,
+        "secrets": ["PROJECT-[0-9]+"], "variables": ["WANDB_*"], "notify": ["ntfy://runs"],
     }  # fmt: skip
     rows = [line.split(None, 3) for line in call("config", "list").out.splitlines()]
     assert [row[:2] for row in rows] == [[*pair] for pair in written.items()]

@@ -19,8 +19,8 @@ from qrec.stores import filesystem
 from qrec.stores.base import Query
 from qrec.stores.filesystem import FilesystemStore, Lock
 from qrec.task import Kept, Status, Task, new_uid
-from tests.contract.processes import Elsewhere, hold
-from tests.contract.store import make
+from qrec.testing.processes import Elsewhere, hold
+from qrec.testing.stores import make
 from tests.helpers import ROOT
 from tests.test_stores import lock_folder
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,6 @@ from qrec.task import Status
 from tests.helpers import wait_until
 from tests.queueing import (
     CRASHED,
-    Marks,
-    end_all,
     find,
     is_there,
     job,
@@ -37,7 +35,6 @@ from tests.queueing import (
     pid_in,
     pid_of,
     stands,
-    start_worker,
     stderr,
     stdout,
     stepping,
@@ -48,29 +45,7 @@ from tests.test_trouble import Disk, fill, make_room, whole
 from tests.test_trouble import disk as disk
 
 # `start` ends whatever a queue leaves running
-pytestmark = pytest.mark.usefixtures("start")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Jobs run where they were submitted."""
-    path = tmp_path / "here"
-    path.mkdir()
-    monkeypatch.chdir(path)
-    return path
-
-
-@pytest.fixture
-def marks(tmp_path: Path) -> Marks:
-    return Marks(tmp_path / "marks")
-
-
-@pytest.fixture
-def started(start: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Starts a worker in a process of its own: `started("queue", workers=2)`."""
-    processes: list[subprocess.Popen[bytes]] = []
-    yield lambda *words, **how: start_worker(processes, *words, **how)
-    end_all(processes)
+pytestmark = pytest.mark.usefixtures("start", "here")
 
 
 def run(queue: Jobs, **how: Any) -> None:

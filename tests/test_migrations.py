@@ -9,7 +9,7 @@ from pathlib import Path
 from qrec.stores.base import Query
 from qrec.stores.sqlite import VERSION, SqliteStore, empty_store
 from qrec.task import Kept, Status
-from tests.contract.store import make
+from qrec.testing.stores import make
 
 #: What each later version has brought; taken away again, a store is as the version before left it.
 BROUGHT = {

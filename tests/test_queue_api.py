@@ -21,18 +21,9 @@ from qrec.queue_words import UnknownBackendError, slurm_options
 from tests.helpers import wait_until
 from tests.terminals import Terminal
 
-pytestmark = pytest.mark.usefixtures("start")
+pytestmark = pytest.mark.usefixtures("start", "here")
 
 KEYS = ["name", "status", "passed", "failed", "skipped", "total"]
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Jobs run where the script runs."""
-    path = tmp_path / "here"
-    path.mkdir()
-    monkeypatch.chdir(path)
-    return path
 
 
 def statuses(queue: Queue) -> list[str]:

@@ -21,7 +21,6 @@ from qrec.jobs import Jobs
 from qrec.presence import workers
 from qrec.task import Status, Task, timestamp
 from tests.helpers import Result, wait_until
-from tests.queueing import Marks
 from tests.terminals import INTR, Terminal
 from tests.test_look_back import call, one_line
 
@@ -33,11 +32,6 @@ ODD_NAMES = ["1", "001", "j", "True", "a b", "--x", "it's", '"q"', "$(x)", "two\
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs run in the test's folder."""
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def marks(tmp_path: Path) -> Marks:
-    return Marks(tmp_path / "marks")
 
 
 def submit(*words: str, **how: Any) -> str:
@@ -264,6 +258,27 @@ def test_a_job_may_wait_for_any_task(home, qrec, start, marks):
     assert statuses() == {"good": "skipped", "any": "complete"}
 
 
+def test_what_is_waited_for_elsewhere_is_told_once(home, start):
+    submit("first", "--name", "prep", "--", "true")
+    uid = call("queue", "show", "first", "--json").json["jobs"][0]["uid"]
+    submit("second", "--depends", uid, "--", "true")
+    process = start("queue", "run", "second")
+    assert process.stderr.readline().decode() == (
+        "qrec: queue 'second' waits for prep, which is queued"
+        " (no worker runs queue first; `qrec queue run first` starts one)\n"
+    )
+    call("queue", "pause", "first", check=True)
+    assert process.stderr.readline().decode() == (
+        "qrec: queue 'second' waits for prep, which is queued"
+        " (queue first is paused; `qrec queue resume first` lets jobs begin)\n"
+    )
+    call("queue", "resume", "first", check=True)
+    assert call("queue", "run", "first").returncode == 0
+    _, rest = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert b"prep" not in rest.replace(b"no worker runs queue first", b"") or b"resume" not in rest
+
+
 # Submitting
 
 
@@ -466,6 +481,16 @@ def test_8_priority_and_edit(kind, home, start, marks):
     job = shown()["renamed"]
     assert (job["message"], job["attempt"], job["number"]) == ("changed", 1, 5)
     assert "renamed is complete" in one_line(call("queue", "edit", "renamed", "--priority", "1"))
+
+
+def test_8_a_name_that_begins_with_a_dash(home):
+    submit("--name", "-m", "--", "echo", "before")
+    call("queue", "edit", "--priority", "3", "--", "-m", check=True)
+    call("queue", "edit", "-m", "a note", "--", "-m", "--", "echo", "--", "after", check=True)
+    (job,) = call("queue", "show", "--json").json["jobs"]
+    assert (job["priority"], job["message"], job["argv"]) == (3, "a note", ["echo", "--", "after"])
+    call("queue", "edit", "default", "--cpus", "1", "--", "-m", check=True)
+    assert "neither a queue nor a job" in one_line(call("queue", "edit", "--cpus", "1", "--", "-x"))
 
 
 def test_8_edit_dependencies(home):

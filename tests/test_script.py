@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from qrec.errors import WrongUsage
-from qrec.script import commands, quoted, script
+from qrec.quoting import quoted
+from qrec.script import commands, script
 from qrec.task import Status, Task
 from tests.helpers import Result, environment, wait_until
 

@@ -10,7 +10,7 @@ import pytest
 
 from qrec.stores.filesystem import FilesystemStore
 from qrec.stores.sqlite import SqliteStore
-from tests.contract.store import StoreContract
+from qrec.testing import StoreContract
 
 
 def lock_folder(location: str) -> object:

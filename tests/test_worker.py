@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -35,7 +34,6 @@ from tests.queueing import (
     Stepper,
     by_name,
     counts,
-    end_all,
     find,
     job,
     jobs,
@@ -44,7 +42,6 @@ from tests.queueing import (
     pid_in,
     pid_of,
     stands,
-    start_worker,
     stderr,
     stdout,
     stepping,
@@ -52,31 +49,9 @@ from tests.queueing import (
 )
 
 # `start` ends whatever a queue leaves running
-pytestmark = pytest.mark.usefixtures("start")
+pytestmark = pytest.mark.usefixtures("start", "here")
 
 SECRET = "ghp_" + "0123456789abcdefghijABCDEFGHIJ012345"
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Jobs run where they were submitted."""
-    path = tmp_path / "here"
-    path.mkdir()
-    monkeypatch.chdir(path)
-    return path
-
-
-@pytest.fixture
-def marks(tmp_path: Path) -> Marks:
-    return Marks(tmp_path / "marks")
-
-
-@pytest.fixture
-def started(start: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Starts a worker in a process of its own: `started("queue", workers=2)`."""
-    processes: list[subprocess.Popen[bytes]] = []
-    yield lambda *words, **how: start_worker(processes, *words, **how)
-    end_all(processes)
 
 
 def run(queue: Jobs, **how: Any) -> list[tuple[str | None, str]]:
@@ -834,6 +809,18 @@ def test_a_job_in_tmux(kind, monkeypatch):
     run(queue)
     assert outcomes(queue) == {"a": ("failed", 3), "b": ("skipped", None), "c": ("complete", 0)}
     assert b"out" in stdout(queue, "a")
+
+
+@pytest.mark.parametrize("step", ["echo said; exit 7", "echo said; false"])
+def test_a_preamble_reaches_what_is_launched(kind, step):
+    """Its variables do; if it fails, so does the job, and nothing is launched."""
+    line = """tmux new-session -d 'echo "$V of $W"'"""
+    queue = jobs(job(tuple(shlex.split(line)), "a", preamble=("W='two words'", "export W")), preamble=["export V=its"])
+    jobs(job(("tmux", "new-session", "-d", "true"), "bad", preamble=(step,)))
+    run(queue)
+    assert outcomes(queue) == {"a": ("complete", 0), "bad": ("failed", 7 if "7" in step else 1)}
+    assert b"its of two words" in stdout(queue, "a")
+    assert stderr(queue, "bad") == b"said\n"
 
 
 # Backends

@@ -10,8 +10,10 @@ from qrec.errors import QrecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
+
+    import click
 
 
 COMPLETE = "_QREC_COMPLETE"  #: set by the functions that `qrec completion` prints
@@ -79,6 +81,9 @@ def unforeseen(error: Exception) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         click.echo(error.ctx.get_help(), err=True)
         return error.exit_code
+    if isinstance(error, click.NoSuchOption) and (meant := option_meant(error)):
+        say(f"no option {error.option_name!r}; {meant}")
+        return error.exit_code
     if isinstance(error, click.ClickException):
         words = error.format_message().replace("\n", " ")
         hint = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "qrec"
@@ -86,6 +91,18 @@ def unforeseen(error: Exception) -> int:
         return error.exit_code
     say(f"{type(error).__name__}: {error} (an error of qrec's own; --debug shows where)")
     return 1
+
+
+def option_meant(error: click.NoSuchOption) -> str:
+    """What may help where an option is wrong; nothing if nothing is near."""
+    from qrec.cli.words import ALWAYS
+
+    for flag in ALWAYS:
+        if error.option_name in flag.names and error.ctx is not None:
+            verb = error.ctx.command_path.removeprefix("qrec").strip()
+            words = " ".join(filter(None, (error.option_name, flag.metavar, verb)))
+            return f"it stands before the verb: `qrec {words}`"
+    return f"did you mean {error.possibilities[0]!r}?" if error.possibilities else ""
 
 
 def say(sentence: str) -> None:
@@ -107,7 +124,3 @@ def leave(code: int) -> NoReturn:
     except OSError:
         pass  # the reader has gone
     os._exit(code)
-
-
-if TYPE_CHECKING:
-    from collections.abc import Callable

@@ -7,10 +7,11 @@ import sys
 import click
 
 from qrec.cli import say
+from qrec.cli.groups import OneOf
 from qrec.cli.printed import print_blocks
-from qrec.cli.verbs import completes, front_door, looking, tell, verb
+from qrec.cli.verbs import completes, examples, front_door, looking, tell, verb
 from qrec.cli.words import JSON, YES
-from qrec.errors import BrokenPlugin, NoSuchAction, NoSuchTask, QrecError, Refused, WrongUsage
+from qrec.errors import BrokenPlugin, NoSuchAction, NoSuchTask, QrecError, Refused, WrongUsage, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qrec.api import Qrec
-    from qrec.executors.base import Action
+    from qrec.executors.base import Action, Option
     from qrec.task import Task
 
 
@@ -68,7 +69,18 @@ def without_action(given: dict[str, Any], door: Qrec, words: Sequence[str]) -> N
     elif len(words) > 1:
         no_such_action(door, words)
     else:
-        list_actions(given, door.actions(door.get(words[0] if words else None).executor))
+        list_actions(given, door.actions(executor_of(door, words[0] if words else None)))
+
+
+def executor_of(door: Qrec, reference: str | None) -> str:
+    """The executor of a task; a word that is none may have been meant as an action, or an executor."""
+    try:
+        return door.get(reference).executor
+    except NoSuchTask:
+        known = [*all_actions(door), *door.registry.names("qrec.executors")]
+        if reference is None or not (near := nearest(reference, known)):
+            raise
+        raise Refused(f"{reference!r} is no action, task or executor; did you mean {near!r}?") from None
 
 
 def no_such_action(door: Qrec, words: Sequence[str]) -> None:
@@ -109,10 +121,15 @@ def read_action(actions: Sequence[Action], words: list[str]) -> tuple[str | None
         parameters.append(click.Argument(["words"], nargs=-1, metavar=f"[{taken.upper()}]..."))
     for option in options.values():
         short = [f"-{option.short}"] if option.short else []
-        names = [*short, f"--{option.name.replace('_', '-')}", option.name]
-        kind: dict[str, Any] = {"is_flag": True} if option.kind is bool else {"type": option.kind}
-        parameters.append(click.Option(names, default=option.default, help=option.help, show_default=True, **kind))
-    command = click.Command(actions[0].name, params=parameters, help=actions[0].help)
+        word = option.name.replace("_", "-")
+        both = f"--{word}/--no-{word}" if option.kind is bool and option.default else f"--{word}"
+        names = [*short, both, option.name]
+        parameters.append(
+            click.Option(names, default=option.default, help=option.usage, show_default=True, **kind_of(option))
+        )
+    command = click.Command(
+        actions[0].name, params=parameters, help=actions[0].help, epilog=action_examples(actions)
+    )
     with command.make_context(f"qrec exec {actions[0].name}", words) as context:
         given = click.core.ParameterSource.COMMANDLINE
         told = {name: value for name, value in context.params.items() if context.get_parameter_source(name) is given}
@@ -122,6 +139,23 @@ def read_action(actions: Sequence[Action], words: list[str]) -> tuple[str | None
             raise WrongUsage(f"give --{taken} or the words, not both")
         told[taken] = " ".join(given_words)
     return reference, told
+
+
+def action_examples(actions: Sequence[Action]) -> str:
+    """What the help of an action ends with, whichever executor's it is."""
+    name = actions[0].name
+    if any(option.positional for option in actions[0].options):
+        return examples(f"qrec exec {name} 12 yes\n  qrec exec {name} -- yes")
+    shared = (option for option in actions[0].options if all(option in one.options for one in actions))
+    switch = next((f" --{option.name}" for option in shared if option.kind is bool), "")
+    return examples(f"qrec exec {name}\n  qrec exec {name} 12{switch}")
+
+
+def kind_of(option: Option) -> dict[str, Any]:
+    """What click is told of an option's kind."""
+    if option.kind is bool:
+        return {"is_flag": True}
+    return {"type": OneOf(option.choices) if option.choices else option.kind}
 
 
 def list_actions(given: dict[str, Any], actions: dict[str, Action]) -> None:
@@ -134,7 +168,7 @@ def list_actions(given: dict[str, Any], actions: dict[str, Action]) -> None:
         put(f"{name:<10}  {action.help}")
         for option in action.options:
             short = f"-{option.short}, " if option.short else ""
-            put(f"{'':<10}  {short}--{option.name.replace('_', '-')}  {option.help}".rstrip())
+            put(f"{'':<10}  {short}--{option.name.replace('_', '-')}  {option.usage}".rstrip())
 
 
 def present(given: dict[str, Any], result: Any) -> None:
@@ -159,7 +193,7 @@ def present(given: dict[str, Any], result: Any) -> None:
         put(str(result))
 
 
-@verb("qrec cancel 12", JSON)
+@verb("qrec cancel\n  qrec cancel 12 13", JSON)
 @click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=completes("running"))
 def cancel(given: dict[str, Any], tasks: tuple[str, ...]) -> None:
     """End a running task: ask it first, kill it if it does not listen."""
@@ -191,8 +225,11 @@ def cancel(given: dict[str, Any], tasks: tuple[str, ...]) -> None:
 @click.option(
     "--all", "all_", is_flag=True, help="Everything; the same as naming nothing, and needed for that with -y."
 )
+@click.option(
+    "-t", "--tag", "tags", multiple=True, metavar="TAG", shell_complete=completes("tag"), help="Only with this tag."
+)
 @click.option("--force", is_flag=True, help="Cancel what still runs, then remove it too.")
-def clear(given: dict[str, Any], words: tuple[str, ...], all_: bool, force: bool) -> None:
+def clear(given: dict[str, Any], words: tuple[str, ...], all_: bool, tags: tuple[str, ...], force: bool) -> None:
     """Remove tasks with their output, for good.
 
     Asks first.  Unfinished tasks are left, and named.
@@ -202,13 +239,13 @@ def clear(given: dict[str, Any], words: tuple[str, ...], all_: bool, force: bool
     door = looking(given)
     if all_ and words:
         raise WrongUsage("name tasks or say --all, not both")
-    found = [task for word in words or (None,) for task in door.cleared(word)]
+    found = [task for word in words or (None,) for task in door.cleared(word) if set(tags) <= set(task.tags)]
     tasks = list({task.uid: task for task in found}.values())
     if not tasks:
         say("there is nothing to remove")
         report_cleared(given, [], [])
         return
-    ask_to_clear(given, tasks, everything=not words, all_=all_)
+    ask_to_clear(given, tasks, everything=not words and not tags, all_=all_)
     left = door.clear(track(tasks, "removing", len(tasks)), force)
     stayed = {task.uid for task in left}
     report_cleared(given, [task for task in tasks if task.uid not in stayed], left)

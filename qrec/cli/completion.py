@@ -291,6 +291,14 @@ def settings(door: Qrec, context: click.Context, incomplete: str) -> Iterator[Co
     return fitting([one.name for one in SETTINGS], incomplete, {one.name: one.help for one in SETTINGS})
 
 
+def hooks(door: Qrec, context: click.Context, incomplete: str) -> Iterator[CompletionItem]:
+    """Hooks by name."""
+    from qrec.hook_tables import tables_of
+
+    tables = tables_of(door.config.written)[0]
+    return fitting([one.name for one in tables], incomplete, {one.name: ", ".join(sorted(one.on)) for one in tables})
+
+
 def columns(door: Qrec, context: click.Context, incomplete: str) -> Iterator[CompletionItem]:
     """Columns of `ls`; the last of a list with commas."""
     from qrec.doors.columns import COLUMNS
@@ -323,5 +331,5 @@ def fitting(words: Iterable[str], incomplete: str, helps: dict[str, Any] | None 
 OFFERS: dict[str, Callable[[Qrec, click.Context, str], Iterator[CompletionItem]]] = {
     "task": tasks, "running": running_tasks, "executor": executors, "store": stores, "tag": tags, "own tag": own_tags,
     "exec": words_of_exec, "clear": words_of_clear, "setting": settings, "column": columns,
-    "queue": queue_names, "job": words_of_jobs,
+    "queue": queue_names, "job": words_of_jobs, "hook": hooks,
 }  # fmt: skip

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from qrec.dashboard.server import Server
+    from qrec.dashboard.server import Running, Server
 
 HOST, PORT = "127.0.0.1", 5000
 
@@ -43,8 +43,8 @@ def start(
     url = server.fresh_url(home)
     if url is not None:
         say("the dashboard of this home runs already; this address opens a session, once")
-        if port is not None or unix or read_only or allow_edit or knows or host != HOST or given["store"]:
-            say("it keeps the options that it was started with; end it first to give it others")
+        wanted = {"--port": port, "--unix": unix, "--host": host if host != HOST else None, "--store": given["store"]}
+        tell_differences(server.read_running(home), wanted, read_only, allow_edit)
         show(home, url, opens)
         return
     settings = server.Settings(
@@ -53,6 +53,29 @@ def start(
         knows=knows, debug=chatty or bool(given["debug"]),
     )  # fmt: skip
     server.start(given["home"], given["store"], settings, lambda made: ready(made, opens))
+
+
+def tell_differences(running: Running | None, wanted: dict[str, Any], read_only: bool, allow_edit: bool) -> None:
+    """Say which options come too late for a server that runs, and what gives it those."""
+    if running is None:
+        return
+    switches = {"--read-only": (read_only, running.read_only), "--allow-edit": (allow_edit, running.allow_edit)}
+    found = [f"without {name}" for name, (asked, has) in switches.items() if asked and not has]
+    has = {"--port": running.port, "--unix": running.unix, "--host": running.host, "--store": running.store}
+    for name, value in wanted.items():
+        if value is not None and not is_same(name, value, has[name]):
+            found.append(f"with {name} {has[name]}" if has[name] else f"without {name}")
+    if found:
+        say(f"it was started {', '.join(found)}; to change that, end it (`kill {running.pid}`) and start it again")
+
+
+def is_same(name: str, asked: object, has: object) -> bool:
+    """Whether a server has an option's value already."""
+    import os
+
+    if name == "--unix":
+        return os.path.abspath(os.path.expanduser(str(asked))) == str(has)
+    return str(asked) in (str(has), str(has).partition(":")[0] if name == "--store" else str(has))
 
 
 def ready(made: Server, opens: bool | None) -> None:

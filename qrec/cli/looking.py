@@ -9,6 +9,7 @@ import click
 from qrec.cli import say
 from qrec.cli.verbs import ATTEMPT, TASK, completes, filters, limit_of, looking, query_of, tell, verb
 from qrec.cli.words import JSON, REVEAL
+from qrec.errors import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from qrec.api import Qrec
     from qrec.stores.base import Query
     from qrec.task import Task
+
+LOOKED_AT = 500  #: newest tasks whose tags are compared with one that none has
 
 
 @verb("qrec get 12\n  qrec get | jq .data.returncode", JSON, REVEAL)
@@ -69,8 +72,18 @@ def ls(
             put(line)
         left_out(door, query, tasks, limit)
     else:
-        say("nothing is recorded yet" if not door.count() else "no task matches")
+        say(no_match(door, query))
     tell(door)
+
+
+def no_match(door: Qrec, query: Query) -> str:
+    """Why a list is empty, as far as that can be told."""
+    newest = door.find(limit=LOOKED_AT)
+    known = {tag for task in newest for tag in task.tags}
+    for word in query.tags - known:
+        if near := nearest(word, sorted(known)):
+            return f"no task matches; no tag is called {word!r}, did you mean {near!r}?"
+    return "no task matches" if newest else "nothing is recorded yet"
 
 
 def left_out(door: Qrec, query: Query, tasks: Sequence[Task], limit: int | None) -> None:

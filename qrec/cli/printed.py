@@ -128,7 +128,7 @@ class Layout:
     def __init__(self, task: Task, merged: bool, stamps: str | None, colour: bool) -> None:
         from qrec.cli.show import in_colour
 
-        self.began = began(task)
+        self.began = task.began
         self.merged = merged
         self.stamps = stamps
         self.colour = colour or in_colour()
@@ -157,13 +157,6 @@ class Layout:
         return MARKS[stream] + ("+" if goes_on else " ")
 
 
-def began(task: Task) -> float:
-    """When the attempt began, in seconds since the epoch."""
-    from qrec.task import moment
-
-    return moment(task.started or task.created).timestamp()
-
-
 def clock(seconds: float) -> str:
     """The local time of day in milliseconds."""
     shown = round(seconds, 3)
@@ -187,7 +180,7 @@ def timed(
 
 def coming(door: Qrec, task: Task, streams: Sequence[str], sizes: dict[str, int]) -> Iterator[Piece]:
     """What the task prints from now on, with the time at which we saw it; ends when the task has ended."""
-    start = began(task)
+    start = task.began
     for stream, block in door.coming(task, streams, sizes):
         yield max(0.0, time.time() - start), stream, block
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qrec.task import Task
 
 
-@verb("qrec queue pause train", JSON, name="pause")
+@verb("qrec queue pause\n  qrec queue pause train", JSON, name="pause")
 @QUEUE
 def queue_pause(given: dict[str, Any], queue: str | None) -> None:
     """Let no more jobs begin; what runs goes on."""
@@ -32,7 +32,7 @@ def queue_pause(given: dict[str, Any], queue: str | None) -> None:
     tell(door)
 
 
-@verb("qrec queue resume train", JSON, name="resume")
+@verb("qrec queue resume\n  qrec queue resume train --json", JSON, name="resume")
 @QUEUE
 def queue_resume(given: dict[str, Any], queue: str | None) -> None:
     """Let jobs begin again."""
@@ -51,7 +51,7 @@ def confirm(given: dict[str, Any], queue: Jobs) -> None:
         put_json({"queue": queue.name, "paused": bool(queue.policy.get("paused"))})
 
 
-@verb("qrec queue cancel train\n  qrec queue cancel train eval-3 eval-4\n  qrec queue cancel 12", JSON, name="cancel")
+@verb("qrec queue cancel train\n  qrec queue cancel train eval-3 eval-4", JSON, name="cancel")
 @WORDS
 def queue_cancel(given: dict[str, Any], words: tuple[str, ...]) -> None:
     """End jobs that wait or run.
@@ -98,7 +98,7 @@ def name_of(job: Task) -> str:
     return label(job)
 
 
-@verb("qrec queue clear train -y", YES, JSON, name="clear")
+@verb("qrec queue clear train\n  qrec queue clear train -y", YES, JSON, name="clear")
 @QUEUE
 def queue_clear(given: dict[str, Any], queue: str | None) -> None:
     """Forget a queue.
@@ -122,7 +122,7 @@ def queue_clear(given: dict[str, Any], queue: str | None) -> None:
     tell(door)
 
 
-@verb("qrec queue cleanup", JSON, name="cleanup")
+@verb("qrec queue cleanup\n  qrec queue cleanup train --json", JSON, name="cleanup")
 @QUEUE
 def queue_cleanup(given: dict[str, Any], queue: str | None) -> None:
     """End what finished queues have left.

@@ -139,7 +139,7 @@ def put_graph(jobs: Sequence[Task]) -> None:
         put(line)
 
 
-@verb("qrec queue graph train", JSON, name="graph")
+@verb("qrec queue graph\n  qrec queue graph train --json", JSON, name="graph")
 @QUEUE
 def queue_graph(given: dict[str, Any], queue: str | None) -> None:
     """Draw how the jobs of a queue depend on each other."""
@@ -160,7 +160,7 @@ def queue_graph(given: dict[str, Any], queue: str | None) -> None:
     tell(door)
 
 
-@verb("qrec queue timeline train", JSON, name="timeline")
+@verb("qrec queue timeline\n  qrec queue timeline train --json", JSON, name="timeline")
 @QUEUE
 def queue_timeline(given: dict[str, Any], queue: str | None) -> None:
     """Draw when each job ran, a line a slot."""
@@ -179,7 +179,7 @@ def queue_timeline(given: dict[str, Any], queue: str | None) -> None:
     tell(door)
 
 
-@verb("qrec queue ls", JSON, name="ls")
+@verb("qrec queue ls\n  qrec queue ls --json", JSON, name="ls")
 def queue_ls(given: dict[str, Any]) -> None:
     """List the queues."""
     from qrec.cli import say
@@ -220,7 +220,7 @@ def listed(queue: Jobs) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@verb("qrec queue status train", JSON, name="status")
+@verb("qrec queue status\n  qrec queue status train --json", JSON, name="status")
 @QUEUE
 def queue_status(given: dict[str, Any], queue: str | None) -> None:
     """Tell how a queue stands, in one line."""
@@ -237,7 +237,7 @@ def queue_status(given: dict[str, Any], queue: str | None) -> None:
     tell(door)
 
 
-@verb("qrec queue explain train\n  qrec queue explain demo train", JSON, name="explain")
+@verb("qrec queue explain eval-3\n  qrec queue explain train eval-3", JSON, name="explain")
 @ONE
 def queue_explain(given: dict[str, Any], words: tuple[str, ...]) -> None:
     """Tell why a job is not running.

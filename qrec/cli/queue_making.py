@@ -45,7 +45,7 @@ def policy_of(door: Qrec, words: dict[str, Any]) -> dict[str, Any]:
     """The parts of a policy that were named; an empty value takes one away."""
     import os
 
-    from qrec.backends import BACKENDS
+    from qrec.backends import BACKENDS, no_backend
     from qrec.sweep import variables
     from qrec.units import size_in_bytes
 
@@ -62,7 +62,7 @@ def policy_of(door: Qrec, words: dict[str, Any]) -> dict[str, Any]:
         found["env"] = without_secrets(door, variables(word for word in words["env"] if word)) or None
     if words["backend"]:
         if words["backend"] not in BACKENDS:
-            raise WrongUsage(f"there is no backend {words['backend']!r}; there are: {', '.join(BACKENDS)}")
+            raise no_backend(words["backend"])
         found["backend"] = words["backend"]
     return found
 
@@ -190,6 +190,7 @@ def asked_of(words: dict[str, Any]) -> dict[str, Any]:
 @click.option("--depends-any", multiple=True, metavar="A,B", help="After these ended, however.")
 @click.option("--depends-failed", multiple=True, metavar="A,B", help="Only if one of these did not complete.")
 @job_options
+@click.option("--notify", is_flag=True, help="Tell of its end, on the desktop or as the setting `notify` says.")
 @click.option("--if-absent", is_flag=True, help="Not if the same command waits or runs in the queue already.")
 @click.option("--start", is_flag=True, help="Start a worker that outlives the terminal, if there is none.")
 @click.option("--from", "source", metavar="FILE|-", shell_complete=completes("file"),
@@ -197,7 +198,7 @@ def asked_of(words: dict[str, Any]) -> dict[str, Any]:
 @click.option("--sweep", multiple=True, metavar="NAME=VALUES",
               help="A job for each value of {NAME}: a,b or 1..5, @FILE or - (a line each).")  # fmt: skip
 def queue_submit(
-    given: dict[str, Any], words: tuple[str, ...], if_absent: bool, start: bool, source: str | None,
+    given: dict[str, Any], words: tuple[str, ...], notify: bool, if_absent: bool, start: bool, source: str | None,
     sweep: tuple[str, ...], **asked: Any,
 ) -> None:  # fmt: skip
     """Put a command into a queue, and print its uid.
@@ -212,7 +213,7 @@ def queue_submit(
     door = front_door(given)
     queue = Jobs(door, words[0] if words else DEFAULT)
     fields = asked_of({**asked, **{key: given[key] for key in ("message", "tag", "cwd", "timeout")}})
-    jobs = submissions(command or (), source, sweep, {**fields, "if_absent": if_absent})
+    jobs = submissions(command or (), source, sweep, {**fields, "if_absent": if_absent, "notify": notify})
     uids = queue.submit_all(jobs)
     if start:
         from qrec.backends import start_if_none
@@ -277,7 +278,7 @@ def put_submitted(given: dict[str, Any], queue: Jobs, uids: Sequence[str]) -> No
 
 
 @verb(
-    "qrec queue edit train --priority 5\n  qrec queue edit demo train --mem 32G -- python train.py --small",
+    "qrec queue edit prep --priority 5\n  qrec queue edit demo train --mem 2G -- python train.py --small",
     MESSAGE, TAG, CWD, TIMEOUT, JSON,
     name="edit", cls=WithCommand, options_metavar="[OPTIONS] [QUEUE] JOB [-- COMMAND...]",
 )  # fmt: skip
@@ -291,7 +292,7 @@ def queue_edit(given: dict[str, Any], words: tuple[str, ...], **asked: Any) -> N
     """Change a job that waits.
 
     Its command, behind `--`, or what it asks for.  An empty value takes something away; --env adds to the variables it
-    has, --tag and --slurm replace what was said.
+    has, --tag and --slurm replace what was said.  A name that begins with a dash goes behind a `--` of its own.
     """
     door = front_door(given)
     queue, job = choose_one(door, words, "edit")

@@ -9,6 +9,7 @@ import time
 import click
 
 from qrec.cli import say
+from qrec.cli.groups import OneOf
 from qrec.cli.queueing import QUEUE, queue_of
 from qrec.cli.verbs import front_door, looking, tell, verb
 from qrec.cli.words import JSON, QUIET, TIMEOUT, Flag
@@ -43,9 +44,7 @@ INTERRUPTED, TERMINATED = 130, 143
 @click.option("--mem", metavar="SIZE", help="How much memory jobs may ask for together: 16G ...")
 @click.option("--cpus", type=click.IntRange(1), metavar="N", help="How many CPUs they may ask for together.")
 @click.option("--fail-fast", is_flag=True, help="Begin nothing more once a job did not complete.")
-@click.option(
-    "--on-fail", type=click.Choice(["end", "keep"]), help="keep: sessions of tmux in which a job failed stay."
-)
+@click.option("--on-fail", type=OneOf(["end", "keep"]), help="keep: sessions of tmux in which a job failed stay.")
 @click.option("--keep", is_flag=True, help="Stay when all have ended, and take what arrives.")
 def queue_run(
     given: dict[str, Any], queue: str | None, backend: str | None, gpus: str | None, mem: str | None, **options: Any
@@ -70,7 +69,7 @@ def queue_run(
     teller = Teller(found.name, given["quiet"])
     if found.policy.get("paused") and not given["quiet"]:
         say(f"queue {found.name!r} is paused; `qrec queue resume` lets jobs begin")
-    outcome = run(found, backend, told=teller, on_interrupt=teller.interrupted, **options)
+    outcome = run(found, backend, told=teller, on_interrupt=teller.interrupted, on_wait=teller.waits, **options)
     code = conclude(given, found, outcome, teller)
     tell(door)
     return code
@@ -176,6 +175,11 @@ class Teller:
         """Say what the first Ctrl-C did."""
         if not self.quiet:
             say("no more jobs begin; Ctrl-C again ends those that run")
+
+    def waits(self, sentence: str) -> None:
+        """Say what all that is left waits for."""
+        if not self.quiet:
+            say(f"queue {self.name!r} {sentence}")
 
     def write(self, line: str) -> None:
         """A line on stderr; nobody there to read it is no error."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import click
 
-from qrec.cli.verbs import completes
-from qrec.errors import NoSuchTask, Refused, WrongUsage
+from qrec.cli.groups import Shelved
+from qrec.cli.verbs import completes, examples
+from qrec.errors import NoSuchTask, Refused, WrongUsage, did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,43 +14,49 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qrec.api import Qrec
+    from qrec.cli.groups import Shelves
     from qrec.jobs import Jobs
     from qrec.task import Task
 
-#: Each verb and the file that it is written in, in the order in which a newcomer needs them.
-WRITTEN_IN = {
-    **dict.fromkeys(("new", "submit"), "queue_making"),
-    **dict.fromkeys(("run", "monitor"), "queue_running"),
-    **dict.fromkeys(("show", "ls", "status"), "queue_looking"),
-    "wait": "queue_running",
-    **dict.fromkeys(("explain", "log", "graph", "timeline"), "queue_looking"),
-    **dict.fromkeys(("pause", "resume", "cancel", "retry"), "queue_changing"),
-    **dict.fromkeys(("edit", "set"), "queue_making"),
-    **dict.fromkeys(("clear", "cleanup"), "queue_changing"),
-}
+#: The verbs by purpose: the file that each is written in, and what it does in a few words.
+VERBS: Shelves = {
+    "Make": {
+        "new": ("queue_making", "make a queue"),
+        "submit": ("queue_making", "put a command in"),
+        "set": ("queue_making", "change a queue"),
+        "edit": ("queue_making", "change a job"),
+    },
+    "Act": {
+        "pause": ("queue_changing", "let no job begin"),
+        "resume": ("queue_changing", "let them begin again"),
+        "cancel": ("queue_changing", "end jobs"),
+        "retry": ("queue_changing", "run them once more"),
+    },
+    "Care": {
+        "clear": ("queue_changing", "forget a queue"),
+        "cleanup": ("queue_changing", "end what it left"),
+    },
+    "Run": {
+        "run": ("queue_running", "until all have ended"),
+        "monitor": ("queue_running", "watch it live"),
+        "wait": ("queue_running", "whoever runs it"),
+    },
+    "Look": {
+        "show": ("queue_looking", "the jobs"),
+        "ls": ("queue_looking", "the queues"),
+        "status": ("queue_looking", "one in a line"),
+        "explain": ("queue_looking", "why a job waits"),
+        "log": ("queue_looking", "what a job printed"),
+        "graph": ("queue_looking", "what waits for what"),
+        "timeline": ("queue_looking", "when each ran"),
+    },
+}  # fmt: skip
 BEHIND = "qrec.command"  #: where click keeps the words behind the first `--`
 
 
-class QueueVerbs(click.Group):
-    """The verbs of `queue`; the file of one is imported when somebody uses it."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In their order."""
-        return list(WRITTEN_IN)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The verb of that name."""
-        if name not in WRITTEN_IN:
-            return None
-        module = import_module(f"qrec.cli.{WRITTEN_IN[name]}")
-        found: click.Command = getattr(module, f"queue_{name}")
-        return found
-
-
 @click.group(
-    "queue", cls=QueueVerbs,
-    epilog="\b\nExample:\n  qrec queue submit --name prep -- make data\n"
-    "  qrec queue submit --depends prep -- python train.py\n  qrec queue run",
+    "queue", cls=Shelved, shelves=VERBS, prefix="queue_", options_metavar="", subcommand_metavar="VERB ...",
+    epilog=examples("qrec queue submit --name prep -- make data\n  qrec queue run"),
 )  # fmt: skip
 def queue() -> None:
     """Run commands after each other and side by side, each recorded as ever.
@@ -62,14 +67,23 @@ def queue() -> None:
 
 
 class WithCommand(click.Command):
-    """A verb that takes a command behind the first `--`, which click would take away."""
+    """A verb that takes a command behind the first `--`, which click would take away.
+
+    No command begins with a dash: if the next word does, it names a queue or a job, and the command is behind another
+    `--`, if there is one.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put the command aside before click reads the words."""
         if "--" in args:
             place = args.index("--")
-            ctx.meta[BEHIND] = tuple(args[place + 1 :])
-            args = args[:place]
+            names: list[str] = []
+            if args[place + 1 : place + 2] and args[place + 1].startswith("-") and args[place + 1] != "--":
+                end = args.index("--", place + 1) if "--" in args[place + 1 :] else len(args)
+                names, place = args[place:end], end
+            if place < len(args):
+                ctx.meta[BEHIND] = tuple(args[place + 1 :])
+            args = [*args[: args.index("--")], *names]
         return super().parse_args(ctx, args)
 
 
@@ -120,7 +134,9 @@ def find_anywhere(door: Qrec, word: str) -> tuple[Jobs, Task]:
     try:
         task = door.store.resolve(word)
     except NoSuchTask:
-        raise Refused(f"{word!r} is neither a queue nor a job; `qrec queue ls` lists the queues") from None
+        known = [*door.store.policies(), *(name for queue in queues(door) for name in queue.names())]
+        there = did_you_mean(word, known, "`qrec queue ls` lists the queues")
+        raise Refused(f"{word!r} is neither a queue nor a job; {there}") from None
     if task.queue is None:
         raise Refused(f"{task.uid} is no job of a queue")
     return queue_of(door, task.queue), task

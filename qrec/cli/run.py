@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+TYPED_AT_ONCE = 16 << 10  #: bytes of what was typed that are taken in after a command; who looks takes in the rest
+
 
 def run(options: Mapping[str, Any], command: Sequence[str]) -> int:
     """Run and record a command; return the code to exit with."""
@@ -68,6 +70,7 @@ def terms(options: Mapping[str, Any]) -> dict[str, Any]:
         "pty": True if options["pty"] else False if options["no_pty"] else None,
         "one_stream": options["one_stream"],
         "detach": options["detach"],
+        "notify": options["notify"],
         "redact_output": options["redact_output"],
         "socket": options["socket"] or "",
     }
@@ -88,14 +91,15 @@ def conclude(qrec: Qrec, task: Task, options: Mapping[str, Any]) -> int:
         return tell_begun(qrec, task, options)
     take_in_others(qrec, task)
     quiet = options["quiet"] or qrec.setting("quiet")
-    for complaint in qrec.complaints[:1]:
-        say(complaint)
+    complain(qrec)
     if options["json"]:
         import json
 
         write(json.dumps(task.summary(), ensure_ascii=False))
     elif not quiet:
         write(closing_line(task))
+    if "refused" in task.data and (quiet or options["json"]):
+        say(str(task.data["reason"]))  # as it says of any command that could not be started
     if "interrupted" in task.data:
         from qrec.process import die_of
 
@@ -103,10 +107,16 @@ def conclude(qrec: Qrec, task: Task, options: Mapping[str, Any]) -> int:
     return task.returncode or task.data.get("submission", {}).get("returncode", 0)
 
 
+def complain(qrec: Qrec) -> None:
+    """Tell of plug-ins that are left out, and of the first trouble, which explains the ones that follow."""
+    for complaint in (*qrec.registry.complaints, *qrec.complaints[:1]):
+        say(complaint)
+    qrec.registry.told()
+
+
 def tell_begun(qrec: Qrec, task: Task, options: Mapping[str, Any]) -> int:
     """Say by which name a command that goes on without us can be asked for."""
-    for complaint in qrec.complaints[:1]:
-        say(complaint)
+    complain(qrec)
     if options["json"]:
         import json
 
@@ -122,6 +132,7 @@ def take_in_others(qrec: Qrec, task: Task) -> None:
         return
     try:
         qrec.recorder.take_in()
+        qrec.take_in_typed(TYPED_AT_ONCE)
     except Exception:  # they are told of it who look; this command has ended, and its code is to be passed on
         pass
 

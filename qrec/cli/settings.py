@@ -6,14 +6,17 @@ import json
 
 import click
 
-from qrec.cli.verbs import AS_JSON, completes, wants_json
+from qrec.cli.groups import Group
+from qrec.cli.verbs import AS_JSON, completes, examples, wants_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 
-@click.group(invoke_without_command=True, epilog="\b\nExample:\n  qrec config set store filesystem\n  qrec config list")
+@click.group(
+    cls=Group, invoke_without_command=True, epilog=examples("qrec config set store filesystem\n  qrec config list")
+)
 @click.option("--database", metavar="sqlite|filesystem", help="Where records are kept; short for `set store`.")
 @click.pass_context
 def config(context: click.Context, database: str | None) -> None:
@@ -41,7 +44,7 @@ def set_setting(name: str, value: str) -> None:
     settings.set(name, value)
 
 
-@config.command("get", epilog="\b\nExample:\n  qrec config get store")
+@config.command("get", epilog=examples("qrec config get store\n  qrec config get grace --json"))
 @click.argument("name", shell_complete=completes("setting"))
 @AS_JSON
 def config_get(name: str, as_json: bool) -> None:
@@ -50,7 +53,7 @@ def config_get(name: str, as_json: bool) -> None:
     click.echo(json.dumps(value) if wants_json(as_json) else shown(value))
 
 
-@config.command("set", epilog="\b\nExample:\n  qrec config set grace 30s")
+@config.command("set", epilog=examples("qrec config set grace 30s\n  qrec config set quiet true"))
 @click.argument("name", shell_complete=completes("setting"))
 @click.argument("value")
 def config_set(name: str, value: str) -> None:
@@ -58,7 +61,7 @@ def config_set(name: str, value: str) -> None:
     set_setting(name, value)
 
 
-@config.command("list", epilog="\b\nExample:\n  qrec config list --json")
+@config.command("list", epilog=examples("qrec config list\n  qrec config list --json"))
 @AS_JSON
 def config_list(as_json: bool) -> None:
     """Print every setting, its value in force, and where that comes from."""
@@ -75,7 +78,7 @@ def config_list(as_json: bool) -> None:
         )
 
 
-@config.command("path", epilog='\b\nExample:\n  $EDITOR "$(qrec config path)"')
+@config.command("path", epilog=examples('qrec config path\n  $EDITOR "$(qrec config path)"'))
 @AS_JSON
 def config_path(as_json: bool) -> None:
     """Print where the config file is, or would be."""

@@ -95,7 +95,9 @@ def short_uid(task: Task) -> str:
 
 
 def when(stamp: str) -> str:
-    """A stored time for people: local, and no longer than needed."""
+    """A stored time for people: local, and no longer than needed; nothing where none is known."""
+    if not stamp:
+        return ""
     local = moment(stamp).astimezone()
     today = datetime.now().astimezone().date()
     return local.strftime("%H:%M:%S" if local.date() == today else "%Y-%m-%d %H:%M")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from qrec.cli import say
 from qrec.cli.verbs import completes, looking, tell, verb
 from qrec.cli.words import JSON
+from qrec.errors import did_you_mean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from qrec.task import Task
 
 
-@verb("qrec note 12 'this one used the old data'", JSON)
+@verb("qrec note 12 'this one used the old data'\n  qrec note 12 ''", JSON)
 @click.argument("task", shell_complete=completes("task"))
 @click.argument("text", nargs=-1, required=True)
 def note(given: dict[str, Any], task: str, text: tuple[str, ...]) -> None:
@@ -39,7 +41,11 @@ def tag(given: dict[str, Any], task: str, tags: tuple[str, ...], remove: tuple[s
     """Give a task tags, or take some away; without any, print those it has."""
     door = looking(given)
     if tags or remove:
-        confirm(given, door, door.tag(task, tags, remove))
+        before = door.get(task)
+        confirm(given, door, door.tag(before.uid, tags, remove))
+        for word in [word for word in remove if word not in before.tags]:
+            there = did_you_mean(word, before.tags, f"it has: {', '.join(before.tags) or 'none'}")
+            say(f"task {before.number} has no tag {word!r}; {there}")
         return
     from qrec.cli.show import put, put_json
 

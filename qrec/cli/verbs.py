@@ -8,20 +8,22 @@ from __future__ import annotations
 import functools
 import os
 import signal
-from importlib import import_module
 
 import click
 
 from qrec import __version__
 from qrec.cli import say
+from qrec.cli.groups import OneOf, Shelved, options_in_short
 from qrec.cli.words import ALWAYS, Flag, merge
+from qrec.errors import nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, TypeVar
 
     from qrec.api import Qrec
+    from qrec.cli.groups import Shelves
     from qrec.stores.base import Query
 
     Function = TypeVar("Function", bound=Callable[..., Any])
@@ -44,39 +46,95 @@ def completes(kind: str) -> Callable[[click.Context, click.Parameter, str], list
 COMPLETED = {"home": "dir", "store": "store", "cwd": "dir", "tag": "tag", "executor": "executor"}
 
 
-#: The verbs in the order in which a newcomer needs them, by the file that each is written in.
-VERBS = {
-    "running": "run rerun wait",
-    "queueing": "queue",
-    "adopting": "adopt",
-    "looking": "get ls search",
-    "printed": "log replay",
-    "compare": "why diff",
-    "usage": "usage",
-    "telling": "note tag",
-    "acting": "exec cancel clear",
-    "doors": "export import store sql completion",
-    "upkeep": "gc doctor",
-    "settings": "config",
-    "dashboard": "start",
-}
-WRITTEN_IN = {name: module for module, names in VERBS.items() for name in names.split()}
+#: The verbs by purpose: the file that each is written in, and what it does in a few words.
+VERBS: Shelves = {
+    "Run": {
+        "run": ("running", "record a command"),
+        "rerun": ("running", "run a task again"),
+        "wait": ("running", "until tasks end"),
+        "adopt": ("adopting", "take in what runs"),
+    },
+    "Look": {
+        "ls": ("looking", "list tasks"),
+        "get": ("looking", "a task as JSON"),
+        "log": ("printed", "what a task printed"),
+        "search": ("looking", "find words in tasks"),
+        "why": ("compare", "why a task failed"),
+        "diff": ("compare", "compare two tasks"),
+        "usage": ("usage", "CPU and memory"),
+        "replay": ("printed", "output as it came"),
+        "start": ("dashboard", "all in a browser"),
+    },
+    "Shell": {
+        "init": ("init", "set up your shell"),
+        "completion": ("doors", "words for Tab"),
+    },
+    "Queue": {
+        "queue": ("queueing", "jobs after each other"),
+    },
+    "Act": {
+        "cancel": ("acting", "end what runs"),
+        "exec": ("acting", "what executors offer"),
+        "note": ("telling", "change the note"),
+        "tag": ("telling", "give or take tags"),
+        "clear": ("acting", "remove for good"),
+    },
+    "Move": {
+        "export": ("doors", "write tasks out"),
+        "import": ("doors", "take tasks in"),
+        "store": ("doors", "copy all of them"),
+        "sql": ("doors", "ask in SQL"),
+    },
+    "Care": {
+        "config": ("settings", "the settings"),
+        "doctor": ("upkeep", "check, and mend"),
+        "gc": ("upkeep", "keep the home small"),
+        "hooks": ("hooks", "what happens when"),
+        "plugins": ("plugins", "what is installed"),
+    },
+}  # fmt: skip
 
 
-class Verbs(click.Group):
-    """The verbs; the file of one is imported when somebody uses it."""
+class Verbs(Shelved):
+    """All verbs; the help fits a small terminal."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In their order."""
-        return list(WRITTEN_IN)
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """In one line with what all of it is for."""
+        formatter.write(f"Usage: {ctx.command_path} [OPTIONS] VERB ...    {self.help}\n")
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The verb of that name; its function has an underscore behind it where the name is a word of Python."""
-        if name not in WRITTEN_IN:
-            return None
-        module = import_module(f"qrec.cli.{WRITTEN_IN[name]}")
-        found: click.Command = getattr(module, name, None) or getattr(module, f"{name}_")
-        return found
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The usage has told."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs, and the options in few words."""
+        self.format_verbs(formatter)
+        formatter.write(options_in_short(IN_SHORT, formatter.width))
+
+    def unknown(self, ctx: click.Context, args: Sequence[str]) -> str:
+        """See Group: it may be a verb of `queue`, or a command to be recorded."""
+        import shlex
+        import shutil
+
+        if args[0] == "help":
+            return "no verb 'help'; did you mean `qrec --help`, or `qrec VERB --help`?"
+        is_line = bool(set(args[0]) & set(" |;<>&"))
+        if not is_line and shutil.which(args[0]) is None:
+            return self.of_queue(args[0]) or super().unknown(ctx, args)
+        near = "" if is_line else nearest(args[0], self.places)
+        meant = [f"`qrec {near}`"] * bool(near) + [f"`qrec run {shlex.join(args)}`"]
+        return f"no verb {args[0]!r}; did you mean {', or '.join(meant)}?"
+
+    def of_queue(self, word: str) -> str:
+        """What to say of a word that is a verb of `queue`; nothing if it is none."""
+        from qrec.cli import queueing
+
+        found = any(word in verbs for verbs in queueing.VERBS.values())
+        return f"no verb {word!r}; did you mean `qrec queue {word}`?" if found else ""
+
+
+#: The options before the verb.
+IN_SHORT = """--home DIR and --store NAME|URL, where records are; -m, --message TEXT, a note; -q, --quiet; --json;
+    -y, --yes, ask nothing; --reveal, show secrets; --debug, show where an error comes from; --version; -h, --help"""
 
 
 def options(*flags: Flag) -> Callable[[Function], Function]:
@@ -94,6 +152,11 @@ def options(*flags: Flag) -> Callable[[Function], Function]:
     return declare
 
 
+def examples(lines: str) -> str:
+    """What a help text ends with."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line.strip()}" for line in lines.splitlines())
+
+
 def verb(example: str, *flags: Flag, **settings: Any) -> Callable[[Function], click.Command]:
     """A verb with its options and an example; its function gets the group's and its own options as one dict."""
 
@@ -106,10 +169,7 @@ def verb(example: str, *flags: Flag, **settings: Any) -> Callable[[Function], cl
             words = {key: value for key, value in given.items() if key not in keys}
             return function(merge(context.find_root().params, own), **words)
 
-        described = {
-            "epilog": "\b\nExample:\n" + "\n".join(f"  {line.strip()}" for line in example.splitlines()),
-            **settings,
-        }
+        described = {"epilog": examples(example), **settings}
         made: click.Command = click.command(**described)(options(*flags)(call))
         return made
 
@@ -119,20 +179,14 @@ def verb(example: str, *flags: Flag, **settings: Any) -> Callable[[Function], cl
 TASK = click.argument("task", required=False, shell_complete=completes("task"))
 
 
-@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Verbs, shelves=VERBS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=examples("qrec run make test\n  qrec ls --failed --since 2d"),
+)  # fmt: skip
 @options(*ALWAYS)
 @click.version_option(__version__, prog_name="qrec", message="%(prog)s %(version)s")
 def qrec(**_: Any) -> None:
-    """Record any command, wherever it runs, and look back at it.
-
-    \b
-    qrec run make test         run it as without qrec, and keep everything
-    qrec ls                    what was run, newest last
-    qrec get                   all about the last one, as JSON
-    qrec log 12                what task 12 printed
-    qrec search segfault       every task that said so
-    qrec rerun 12              the same again, in the same folder
-    """
+    """Record any command, and look back at it."""
 
 
 def front_door(given: dict[str, Any]) -> Qrec:
@@ -153,8 +207,9 @@ def looking(given: dict[str, Any]) -> Qrec:
 
 def tell(door: Qrec) -> None:
     """Tell what could not be done on the way, on stderr."""
-    for complaint in dict.fromkeys(door.complaints):
+    for complaint in dict.fromkeys([*door.registry.complaints, *door.complaints]):
         say(complaint)
+    door.registry.told()
 
 
 # Words that several verbs take
@@ -168,7 +223,7 @@ def filters(function: Function) -> Function:
 
     names = [status.value for status in Status]
     for option in reversed((
-        click.option("--status", "statuses", multiple=True, type=click.Choice(names), help="With this status."),
+        click.option("--status", "statuses", multiple=True, type=OneOf(names), help="With this status."),
         click.option("--failed", is_flag=True, help="That failed or were lost."),
         click.option("-t", "--tag", "tags", multiple=True, metavar="TAG", shell_complete=completes("tag"),
                      help="With this tag."),

@@ -54,10 +54,12 @@ ONE_STREAM = Flag(names=("--one-stream",), help="One terminal for all its stream
 DETACH = Flag(names=("-d", "--detach"), help="Let it outlive the terminal; print its uid and return.")
 REDACT = Flag(names=("--redact-output",), help="Take secrets out of the recorded output before it is written.")
 
+NOTIFY = Flag(names=("--notify",), help="Tell of its end, on the desktop or as the setting `notify` says.")
+
 SOCKET = Flag(names=("--socket",), metavar="NAME|PATH", help="tmux's server, for `-e tmux`; else that of the settings.")
 
 ALWAYS = (HOME, STORE, MESSAGE, QUIET, JSON, YES, REVEAL, DEBUG)
-TERMS = (TIMEOUT, DETACH, PTY, NO_PTY, ONE_STREAM, REDACT, SOCKET)
+TERMS = (TIMEOUT, DETACH, NOTIFY, PTY, NO_PTY, ONE_STREAM, REDACT, SOCKET)
 RUN = (MESSAGE, TAG, CWD, EXECUTOR, *TERMS, QUIET, JSON)
 
 

@@ -10,7 +10,7 @@ from flask import Blueprint, Flask, Response, current_app, jsonify, redirect, re
 from werkzeug.exceptions import HTTPException
 
 from qrec import __version__, errors
-from qrec.dashboard import guard, tasks
+from qrec.dashboard import acting, guard, listing, tasks
 from qrec.errors import QrecError, WrongUsage
 
 TYPE_CHECKING = False
@@ -62,7 +62,7 @@ def make_app(
     app.teardown_request(lambda _: getattr(door, "give_back", lambda: None)())
     app.register_blueprint(pages(door))
     app.register_blueprint(looking(door, feed))
-    app.register_blueprint(acting(door))
+    app.register_blueprint(changing(door))
     for name in PARTS:
         importlib.import_module(f"qrec.dashboard.{name}").register(app, door)
     return app
@@ -112,7 +112,8 @@ def pages(door: Qrec) -> Blueprint:
 
     @routes.get("/tasks")
     def task_list() -> str:
-        return shell("tasks", "Tasks")
+        asked = request.query_string.decode("latin-1")
+        return shell("tasks", "Tasks", ahead=f"/tasks.json?limit=100{'&' * bool(asked)}{asked}")
 
     @routes.get("/tasks/<reference>")
     def task(reference: str) -> str:
@@ -144,8 +145,8 @@ def pages(door: Qrec) -> Blueprint:
     return routes
 
 
-def shell(page: str, title: str, **data: Any) -> str:
-    """The one HTML page: `data` is what its body tells the page's module."""
+def shell(page: str, title: str, ahead: str = "", **data: Any) -> str:
+    """The one HTML page: `data` is what its body tells the page's module, `ahead` what that will ask for first."""
     config = current_app.config
     session = request.environ.get("qrec.session")
     data = {
@@ -154,7 +155,7 @@ def shell(page: str, title: str, **data: Any) -> str:
         "host": os.uname().nodename,
     }  # fmt: skip
     told = {name.replace("_", "-"): str(value).encode("utf-8", "replace").decode() for name, value in data.items()}
-    return render_template("page.html", page=page, title=title, data=told)
+    return render_template("page.html", page=page, title=title, ahead=ahead, data=told)
 
 
 # Reading
@@ -167,7 +168,7 @@ def looking(door: Qrec, feed: Feed | None) -> Blueprint:
     @routes.get("/tasks.json")
     def task_list() -> Response:
         fresh(feed)
-        return jsonify(tasks.listed(door, request.args))
+        return jsonify(listing.listed(door, request.args))
 
     @routes.get("/tasks/<reference>.json")
     def task(reference: str) -> Response:
@@ -217,22 +218,22 @@ def attempt_of(name: str) -> int | None:
 # Acting
 
 
-def acting(door: Qrec) -> Blueprint:
+def changing(door: Qrec) -> Blueprint:
     """What changes something.  The guard lets nobody in who may not."""
-    routes = Blueprint("acting", __name__)
+    routes = Blueprint("changing", __name__)
 
     @routes.post("/api/tasks/<reference>/<action>")
     def act(reference: str, action: str) -> Response:
         edit = bool(current_app.config["allow_edit"])
-        return jsonify(tasks.act(door, reference, action, body(), edit=edit))
+        return jsonify(acting.act(door, reference, action, body(), edit=edit))
 
     @routes.delete("/api/tasks/<reference>")
     def delete(reference: str) -> Response:
-        return jsonify(tasks.delete(door, reference))
+        return jsonify(acting.delete(door, reference))
 
     @routes.post("/api/bulk")
     def bulk() -> Response:
-        return jsonify(tasks.bulk(door, body()))
+        return jsonify(acting.bulk(door, body()))
 
     @routes.post("/logout")
     def logout() -> Response:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 
 from qrec.api import Qrec
+from qrec.config import Config
+from qrec.errors import WrongUsage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
+
+    from qrec.redact import Redactor
+    from qrec.task import Status
 
 
 class Doors:
@@ -28,6 +34,7 @@ class Doors:
         self._idle: deque[Door] = deque([first])
         #: Has the unfinished tasks looked at, in place of whoever asks; None: each does it.
         self.freshen: Callable[[], object] | None = None
+        self.counted: tuple[int, Mapping[Status, int]] | None = None  #: as of an event, how many tasks have which status
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.mine(), name)
@@ -58,6 +65,23 @@ class Door(Qrec):
     """One thread's: what every look needs, to learn how the unfinished tasks stand, one does for all of them."""
 
     doors: Doors
+    stamp: object = None  #: of the config file when the secrets in it were read
+
+    @property
+    def redactor(self) -> Redactor:
+        """See Qrec; as the settings say now, since a server runs for days."""
+        stamp = stamp_of(self.config.path)
+        if stamp != self.stamp:
+            self.stamp = stamp
+            self._redactor = self.recorder.redactor = described(self.home) or self._redactor
+        return super().redactor
+
+    def tally(self) -> Mapping[Status, int]:
+        """How many tasks have which status: of a million they are counted again only after a change."""
+        now, known = self.store.last_event(), self.doors.counted
+        if known is None or known[0] != now:
+            known = self.doors.counted = now, self.store.tally()
+        return known[1]
 
     def refresh(self) -> None:
         """See Qrec."""
@@ -69,3 +93,23 @@ class Door(Qrec):
     def look(self) -> None:
         """Learn it ourselves."""
         super().refresh()
+
+
+def stamp_of(path: str) -> object:
+    """What changes with a file; None if there is none."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def described(home: str) -> Redactor | None:
+    """What covers the secrets that the settings describe; None for settings that cannot be understood."""
+    from qrec.redact import Redactor
+
+    config = Config(home)
+    try:
+        return Redactor(config.get("secrets")) if config.complaint is None else None
+    except WrongUsage:
+        return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 
-from qrec.dashboard.tasks import rows
+from qrec.dashboard.listing import rows
 from qrec.errors import QrecError, StoreBusy
 from qrec.registry import EXECUTORS
 from qrec.stores.base import Order, Query
@@ -79,7 +79,8 @@ def described(action: Action) -> Row:
         "when": [status.value for status in Status if status in action.when],
         "always": action.when == frozenset(Status),
         "options": [
-            {"name": option.name, "kind": option.kind.__name__, "default": option.default, "help": option.help}
+            {"name": option.name, "kind": option.kind.__name__, "default": option.default, "help": option.help,
+             "choices": option.choices}
             for option in action.options
         ],
     }  # fmt: skip

@@ -257,7 +257,7 @@ class Feed:
 
     def rows(self, events: Sequence[Event]) -> list[dict[str, Any]]:
         """The tasks that have changed, as the list of tasks shows them, if they are few."""
-        from qrec.dashboard.tasks import row
+        from qrec.dashboard.listing import row
 
         uids = list(dict.fromkeys(event.uid for event in events if event.kind not in ("queue", "removed")))
         found = []

@@ -1,7 +1,7 @@
 """The lines of an output: where each begins in a stream that may be huge and may grow, without reading it each time.
 
 Both streams together are one sequence of bytes in the order in which they came; a `place` counts these bytes.  What is
-remembered is the state at every 64 KiB: how many rows were before, and where the line began that is open there.  A row
+remembered is the state at every 32 KiB: how many rows were before, and where the line began that is open there.  A row
 is found by reading on from the nearest of these.
 
 A line ends with a newline, where the other stream begins to speak, and after 16 KiB of one frame, a frame being what
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from qrec.output import Output
 
-CHUNK = 64 * 1024  #: bytes between two remembered states
+CHUNK = 32 * 1024  #: bytes between two remembered states
 PIECE = 16 * 1024  #: bytes of a frame after which a line is cut
 CLEAN = PIECE // 2  #: a frame longer than a piece has an aligned stretch of this length without an end
 BLOCK = 1 << 20  #: bytes that are read at a time while the index is built
@@ -168,6 +168,7 @@ class State(Record):
     line: int = 0  #: where the open line began
     frame: int = 0  #: where its last frame began
     returns: int = 0  #: and how many frames were before that
+    plain: int = 0  #: whether nothing but newlines ended rows since the state before
 
 
 class Row(Record):
@@ -211,7 +212,7 @@ class Index:
     @property
     def weight(self) -> int:
         """About how many bytes of memory this takes."""
-        return self.layout.weight + 48 * len(self.columns["place"])
+        return self.layout.weight + 8 * len(State._fields) * len(self.columns["place"])
 
     def update(self, output: Output, seconds: float = float("inf")) -> None:
         """Take in what has come, for so many seconds at most."""
@@ -249,9 +250,9 @@ class Index:
             if not block:
                 break
             for state in counter.count(block, self.columns["place"][-1]):
-                for name, column in self.columns.items():
-                    column.append(getattr(state, name))
-        self.now = counter.state()
+                for column, value in zip(self.columns.values(), state, strict=True):
+                    column.append(value)
+        self.now = State(**dict(zip(State._fields, counter.state(), strict=True)))
 
     def rows(self, output: Output, first: int, count: int, limit: int = WINDOW) -> list[Row]:
         """Rows from a number on, fewer if they have more than `limit` bytes; at least one, if there is one."""
@@ -266,15 +267,15 @@ class Index:
 
     def rows_from(self, output: Output, first: int) -> Iterator[Row]:
         """All rows from a number on."""
-        return (row for row in self.walk(output, self.last_with(first)) if row.row >= first)
+        return self.walk(output, self.last_with(first), first)
 
     def last_with(self, row: int) -> int:
         """The last state before which no more than so many rows ended: that row is open there, or begins after it."""
         return bisect_right(self.columns["rows"], row) - 1
 
-    def walk(self, output: Output, number: int) -> Iterator[Row]:
-        """All rows from the one on that is open at a state."""
-        walker = Walker(self.frames)
+    def walk(self, output: Output, number: int, first: int = 0) -> Iterator[Row]:
+        """All rows from the one on that is open at a state, or from the one with a number."""
+        walker = Walker(self.frames, first)
         self.place(walker, number)
         while walker.place < self.layout.size:
             start, end, stream, shift = self.layout.run(walker.place)
@@ -290,7 +291,7 @@ class Index:
             farther = self.last_with(walker.number)
             if self.columns["place"][farther] > walker.place:  # all that is between is in this row
                 self.place(walker, farther)
-        if walker.is_open:
+        if walker.is_open and walker.number >= first:
             yield walker.row(walker.place)
 
     def place(self, walker: Walker, number: int) -> None:
@@ -312,32 +313,32 @@ class Index:
         """The numbers of the rows that hold these sorted places, each once."""
         found: list[int] = []
         at = 0
+        ends = self.columns["place"]
+        ahead = Ahead(output)
         while at < len(places):
-            number = bisect_right(self.columns["place"], places[at]) - 1
-            ends = self.columns["place"]
+            number = bisect_right(ends, places[at]) - 1
             end = ends[number + 1] if number + 1 < len(ends) else self.layout.size
             here = places[at : bisect_left(places, end, at)] or places[at : at + 1]
             at += len(here)
-            told = self.quick_rows(output, number, end, here)
+            told = self.quick_rows(ahead, number, end, here)
             found += told if told is not None else self.slow_rows(output, number, here)
         return sorted(set(found))
 
-    def quick_rows(self, output: Output, number: int, end: int, places: Sequence[int]) -> list[int] | None:
+    def quick_rows(self, ahead: Ahead, number: int, end: int, places: Sequence[int]) -> list[int] | None:
         """The same for places after one state; None if newlines are not all that ends a row there."""
         start = self.columns["place"][number]
         first, last, stream, shift = self.layout.run(start)
-        rows = self.columns["rows"]
-        if start == first or end > last or number + 1 >= len(rows):
+        rows, plain = self.columns["rows"], self.columns["plain"]
+        if start == first or end > last or number + 1 >= len(rows) or not plain[number + 1]:
             return None
-        block = output.read(stream, start + shift, end - start)
-        if block.count(b"\n") != rows[number + 1] - rows[number]:
-            return None
-        if self.frames and b"\r" in block:
-            return None
-        told, count, seen = [], rows[number], 0
-        for place in places:
-            count += block.count(b"\n", seen, place - start)
-            seen = place - start
+        block = ahead.read(stream, start + shift, end - start)
+        count, seen, told = rows[number], 0, []
+        for at in (place - start for place in places):
+            if at - seen < len(block) - at:
+                count += block.count(b"\n", seen, at)
+            else:
+                count = rows[number + 1] - block.count(b"\n", at)
+            seen = at
             told.append(count)
         return told
 
@@ -376,21 +377,21 @@ class Counter:
         self.place, self.rows, self.lines = state.place, state.rows, state.lines
         self.line, self.frame, self.returns = state.line, state.frame, state.returns
         self.frames = frames
+        self.plain = state.plain
 
-    def state(self) -> State:
-        """What is known now."""
-        return State(
-            place=self.place, rows=self.rows, lines=self.lines, line=self.line, frame=self.frame, returns=self.returns
-        )
+    def state(self) -> tuple[int, ...]:
+        """What is known now: the values of a `State`, since making one for each chunk takes as long as to count."""
+        return self.place, self.rows, self.lines, self.line, self.frame, self.returns, self.plain
 
     def break_off(self) -> None:
         """End the open line, if there is one: the other stream speaks."""
         self.rows += (self.frame if self.frames else self.line) < self.place
         self.lines += self.line < self.place
+        self.plain &= self.line == self.place
         self.line = self.frame = self.place
         self.returns = 0
 
-    def count(self, block: bytes, last: int) -> Iterator[State]:
+    def count(self, block: bytes, last: int) -> Iterator[tuple[int, ...]]:
         """Count what comes next, and tell the state at each chunk's end; the last was told at that place."""
         at, returning = 0, b"\r" in block
         while at < len(block):
@@ -403,6 +404,7 @@ class Counter:
             if self.place - last >= CHUNK - 2:
                 last = self.place
                 yield self.state()
+                self.plain = 1
 
     def part(self, block: bytes, at: int, end: int, returning: bool) -> None:
         """Count what is between two positions."""
@@ -418,6 +420,7 @@ class Counter:
             self.returns = 0
         if returning and (overs := block.count(b"\r", at, end)):
             if self.frames:
+                self.plain = 0
                 self.rows += overs - block.count(b"\r\n", at, end)
             rest = max(at, newest + 1)
             self.returns += block.count(b"\r", rest, end)
@@ -438,6 +441,7 @@ class Counter:
 
     def step(self, block: bytes, at: int, end: int) -> None:
         """Count one end after the other."""
+        self.plain = 0
         for place, kind in ends(block, at, end, self.place, self.frame):
             if kind == FRAME:
                 self.rows += self.frames
@@ -469,8 +473,9 @@ def ends(block: bytes, at: int, end: int, place: int, frame: int) -> Iterator[tu
 class Walker:
     """Goes from row to row."""
 
-    def __init__(self, frames: bool) -> None:
+    def __init__(self, frames: bool, first: int = 0) -> None:
         self.frames = frames
+        self.first = first  #: the number of the first row that is told
         self.stream, self.shift = STREAMS[0], 0
         self.go_to(State())
 
@@ -509,7 +514,8 @@ class Walker:
     def break_off(self) -> Iterator[Row]:
         """End the open line, if there is one: the other stream speaks."""
         if self.is_open:
-            yield self.row(self.place)
+            if self.number >= self.first:
+                yield self.row(self.place)
             self.next_row(self.place)
         if self.line < self.place:
             self.next_line(self.place)
@@ -523,7 +529,8 @@ class Walker:
                 self.before, self.frame = self.frame, place
                 self.spared, self.returns = self.returns, self.returns + 1
                 continue
-            yield self.row(place, kind == CUT)
+            if self.number >= self.first:
+                yield self.row(place, kind == CUT)
             self.next_row(place)
             if kind != FRAME:
                 self.next_line(place)

@@ -8,7 +8,8 @@ import threading
 import time
 from collections import deque
 
-from qrec.dashboard.tasks import covered, row
+from qrec.dashboard.covering import covered
+from qrec.dashboard.listing import row
 from qrec.errors import QrecError
 from qrec.stores.base import Query
 from qrec.task import UNFINISHED, Record, Status
@@ -198,7 +199,7 @@ class Sampler:
 
     def shown(self, task: Task) -> Row:
         """A running task with what it uses and has printed last."""
-        names = "uid number status command executor host started seconds queue name".split()
+        names = "uid number status command executor host pwd user started seconds queue name".split()
         told = row(self.door, task)
         cpu, memory = usage_now(self.door.home, task)
         line: str = covered(self.door, self.lines.of(task)[:300])

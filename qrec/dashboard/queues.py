@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
+from urllib.parse import unquote, urlsplit
 
 from qrec.cli.gantt import bars, side_by_side
+from qrec.dashboard.acting import cancel_all
 from qrec.dashboard.board import Boards, counts
+from qrec.dashboard.covering import covered
 from qrec.dashboard.folding import folded, near
 from qrec.dashboard.layout import layout
-from qrec.dashboard.tasks import cancel_all, covered, linked
+from qrec.dashboard.tasks import linked
 from qrec.drawing import MOST_REDUCED, without_shortcuts
 from qrec.errors import NoSuchJob, NoSuchQueue, Refused, WrongUsage
 from qrec.executors.queue import Job, label
@@ -39,6 +42,7 @@ HOPS, FARTHEST = 2, 20  #: steps around the job in focus
 OUTSIDE = 500  #: tasks of which jobs depend and that are not of the queue, that are drawn
 FOLLOWERS = 100  #: jobs that wait for one, that are named
 LAYOUTS = 8  #: drawings that are kept
+PLACES = 100  #: of a queue's jobs that are named
 ENDS = 60  #: over how many of the last ends the pace is averaged
 #: What of a policy may be changed from here: nothing that is ever executed.
 SETTABLE = ("workers", "cpus", "mem")
@@ -60,7 +64,7 @@ def register(app: Flask, door: Qrec) -> None:
 
     @app.get("/queues/<path:name>.json")
     def queue(name: str) -> Any:
-        name, part = split(name, door.store.policies())
+        name, part = split(as_written(request.environ), door.store.policies())
         return jsonify(PARTS[part](door, boards, drawings, name, request.args))
 
     @app.post("/api/queues/<path:name>/<action>")
@@ -68,10 +72,19 @@ def register(app: Flask, door: Qrec) -> None:
         return jsonify(acted(door, boards, name, action, body()))
 
 
+def as_written(environ: Mapping[str, Any]) -> str:
+    """What an address names, with all that is escaped in it."""
+    path: str = urlsplit(environ["REQUEST_URI"]).path
+    return path.removeprefix("/queues/").removesuffix(".json")
+
+
 def split(path: str, known: Collection[str]) -> tuple[str, str]:
-    """A queue's name, which may have slashes, and the part of it that an address asks for."""
+    """A queue's name and the part of it that an address asks for: `x/graph` is the graph of `x`, `x%2Fgraph` a queue.
+
+    A name with a slash may be written as it is where that can mean nothing else.
+    """
     name, _, part = path.rpartition("/")
-    return (name, part) if part in PARTS and name in known else (path, "")
+    return (unquote(name), part) if part in PARTS and unquote(name) in known else (unquote(path), "")
 
 
 # All queues
@@ -109,7 +122,7 @@ def standing(queue: Jobs, jobs: Mapping[str, Task], picture: Picture) -> Row:
     left = sum(there.get(status.value, 0) for status in UNFINISHED)
     goes_on = bool(crews) and not policy.get("paused") and left > there.get("running", 0)
     return {
-        "name": queue.name, "counts": there, "total": len(jobs), "left": left,
+        "name": queue.name, "counts": there, "total": len(jobs), "left": left, "belongs": belongs(jobs.values()),
         BLOCKED: sum(1 for job in waiting if picture.waits_for(job)),
         "paused": bool(policy.get("paused")), "backend": policy.get("backend"), "created": policy.get("created"),
         "workers": crews,
@@ -117,6 +130,12 @@ def standing(queue: Jobs, jobs: Mapping[str, Task], picture: Picture) -> Row:
         "set": {name: policy[name] for name in SETTABLE if policy.get(name) is not None},
         "rate": rate, "seconds_left": left / rate if rate and goes_on else None,
     }  # fmt: skip
+
+
+def belongs(jobs: Iterable[Task]) -> list[dict[str, str]]:
+    """In which folders and for whom jobs run: each once, so that somebody who is asked about all of them can see it."""
+    found = list(dict.fromkeys((job.pwd, job.user, job.host) for job in jobs))
+    return [dict(zip(("pwd", "user", "host"), one, strict=True)) for one in found[:PLACES]]
 
 
 def pace(jobs: Iterable[Task]) -> float | None:
@@ -179,7 +198,7 @@ def whole(asked: Asked, name: str, usual: int, most: int) -> int:
 def row(job: Task, picture: Picture) -> Row:
     """A job in a list."""
     waits = picture.waits_for(job)
-    names = "message tags returncode priority attempt host created started ended seconds".split()
+    names = "message tags returncode priority attempt host pwd user created started ended seconds".split()
     return {
         "name": job.name, "number": job.number, "uid": job.uid, "status": job.status.value,
         "state": BLOCKED if waits else job.status.value, "command": job.command, "after": list(job.after),

@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import time
-from bisect import bisect_left
+from itertools import islice
 
 from qrec.errors import WrongUsage
 from qrec.output import STREAMS
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 
     #: Whether a line holds what is searched.
     Holds = Callable[[bytes], bool]
+    #: Makes of lines, each with where it begins, what may be shown of them.
+    Cover = Callable[[list[tuple[int, bytes]]], list[bytes]]
 
 BLOCK = 1 << 20  #: bytes searched at a time
-MANY = 500  #: matching lines in a block from which on its secrets are looked for all at once
+MANY = 500  #: places of a word in a block from which on its lines are looked at as they are shown
+TOGETHER = 1000  #: matching lines whose secrets are looked for at once
 LIMIT = 2.0  #: seconds a regular expression may take
 PATIENCE = 8.0  #: seconds plain words may take
 MOST = 10_000  #: lines that are found of a stream
@@ -174,14 +177,14 @@ class Block:
 
     def kept(self, hits: Iterator[int], holds: Holds, most: int) -> Iterator[int]:
         """The hits whose lines hold it as they are shown."""
-        covered: Callable[[int, bytes], bytes] | None = None
-        for count, hit in enumerate(hits):
-            if covered is None or count == 3 * MANY:
-                covered = self.cover(count > 0)
-            start, line = self.line(hit)
-            if holds(covered(start, line)):
-                yield hit
-                most -= 1
+        cover: Cover | None = None
+        while together := list(islice(hits, min(TOGETHER, most))):
+            cover = cover or self.cover()
+            lines = cover([self.line(hit) for hit in together])
+            for hit, line in zip(together, lines, strict=True):
+                if holds(line):
+                    yield hit
+                    most -= 1
                 if not most:
                     return
 
@@ -198,31 +201,32 @@ class Block:
         end = around.find(b"\n", at)
         return begin + start - self.start, around[start : end if end >= 0 else None]
 
-    def cover(self, is_dense: bool) -> Callable[[int, bytes], bytes]:
-        """What covers the secrets of a line in this block."""
+    def cover(self) -> Cover:
+        """What covers the secrets of lines in this block."""
         redactor = self.redactor
         if redactor is None:
-            return lambda start, line: line
+            return lambda lines: [line for _, line in lines]
         before = min(self.start, KEY_LENGTH)
         if KEY in self.data or KEY in self.output.read(self.stream, self.start - before, before):
             length = before + len(self.data) + CONTEXT
             whole = masked(self.output.read(self.stream, self.start - before, length), redactor)
-            return lambda start, line: whole[start + before : start + before + len(line)] if start >= -before else line
-        if not is_dense:
-            return lambda start, line: self.covered(line)
-        hinted = sorted(redactor.lines(self.data.translate(FOLDED)))
+            return lambda lines: [
+                whole[before + start : before + start + len(line)] if before + start >= 0 else line
+                for start, line in lines
+            ]
+        return lambda lines: covered([line for _, line in lines], redactor)
 
-        def covered(start: int, line: bytes) -> bytes:
-            number = bisect_left(hinted, start)
-            has_hint = start < 0 or (number < len(hinted) and hinted[number] < start + len(line))
-            return self.covered(line) if has_hint or len(line) >= CONTEXT else line
 
-        return covered
-
-    def covered(self, line: bytes) -> bytes:
-        """A line with its secrets covered."""
-        assert self.redactor is not None
-        return masked(line, self.redactor) if self.redactor.lines(line.translate(FOLDED)) else line
+def covered(lines: list[bytes], redactor: Redactor) -> list[bytes]:
+    """Lines with their secrets covered; hints of any are looked for in all of them at once."""
+    hinted = redactor.lines(b"\n".join(lines).translate(FOLDED))
+    if not hinted:
+        return lines
+    at, told = 0, []
+    for line in lines:
+        told.append(masked(line, redactor) if at in hinted else line)
+        at += len(line) + 1
+    return told
 
 
 # Regular expressions, in a process of their own

@@ -53,6 +53,8 @@ class Running(Record):
     unix: str = ""
     secret: str
     store: str = ""
+    read_only: bool = False
+    allow_edit: bool = False
 
     @property
     def url(self) -> str:
@@ -108,7 +110,7 @@ class Server:
         self.http = make_server(settings, listener, guarded)
         self.running = Running(
             pid=os.getpid(), host=settings.host, port=port, unix=settings.unix, secret=self.secret,
-            store=self.doors.store.place,
+            store=self.doors.store.place, read_only=settings.read_only, allow_edit=settings.allow_edit,
         )  # fmt: skip
         self.ending = threading.Event()
 

@@ -21,11 +21,29 @@ class Option(Record):
     """A choice that an action offers: a flag of the command line, a field of the dashboard."""
 
     name: str
-    kind: type = str
+    kind: type = str  #: str, int, float, or bool for a flag
     default: Any = None
     help: str = ""
     short: str = ""  #: a letter that stands for it on the command line
     positional: bool = False  #: whether the words after the task may stand for it, too
+
+    @property
+    def usage(self) -> str:
+        """Its help on the command line."""
+        return f"{self.help} The words behind TASK, or behind -- alone, say it as well." if self.positional else self.help
+    choices: tuple[str, ...] = ()  #: the only texts that it may be
+
+    def check(self, value: Any) -> Any:
+        """The value as the option's kind; None is as good as nothing.  WrongUsage."""
+        if value is None:
+            return self.default
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        if not isinstance(value, self.kind) or (self.kind is int and isinstance(value, bool)):
+            raise WrongUsage(f"{self.name} is to be of the kind {self.kind.__name__}")
+        if self.choices and value not in self.choices:
+            raise WrongUsage(f"{self.name} is one of {', '.join(self.choices)}")
+        return value
 
 
 class Action(Record):
@@ -39,10 +57,9 @@ class Action(Record):
 
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Every option's value: the given one, or its default."""
-        known = {option.name: option.default for option in self.options}
-        if unknown := given.keys() - known.keys():
+        if unknown := given.keys() - {option.name for option in self.options}:
             raise WrongUsage(f"{self.name} takes no {', '.join(sorted(unknown))} here")
-        return {**known, **given}
+        return {option.name: option.check(given.get(option.name)) for option in self.options}
 
     def check(self, task: Task) -> None:
         """Refuse the action if the task's status rules it out."""
@@ -74,6 +91,8 @@ class Executor:
     name: ClassVar[str]
     #: A regular expression; a command line in which it is found is this executor's.  Empty: only by name.
     pattern: ClassVar[str] = ""
+    #: Its own part of a task's page in the dashboard: a Jinja template, a file beside its module.  Empty: none.
+    panel: ClassVar[str] = ""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
@@ -100,6 +119,10 @@ class Executor:
     def printed(self, task: Task) -> Output:
         """What is shown as the task's output: what it printed here, if it does not go on elsewhere."""
         return self.store.output(task)
+
+    def panel_data(self, task: Task) -> Mapping[str, Any]:
+        """What the template of its panel is given beside the task.  Somebody waits for it: it asks no other machine."""
+        return {}
 
     def refresh(self, tasks: Sequence[Task]) -> Mapping[str, Task]:
         """Learn how these unfinished tasks stand, record what changed, and return the changed ones by uid.

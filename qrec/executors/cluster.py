@@ -322,8 +322,13 @@ def common(row: Mapping[str, str]) -> dict[str, Any]:
 
 def jobs_in_accounts(text: str, cluster: str | None = None) -> list[Job]:
     """What sacct printed: all runs of each job, the oldest first, with what their steps used."""
+    return jobs_in_rows(rows(text, ACCOUNTS), cluster)
+
+
+def jobs_in_rows(rows: Iterable[Mapping[str, str]], cluster: str | None = None) -> list[Job]:
+    """The same of rows by the names of `ACCOUNTS`."""
     jobs: list[Job] = []
-    for row in rows(text, ACCOUNTS):
+    for row in rows:
         if "." not in row["JobID"]:
             jobs.append(accounted(row, cluster))
         elif jobs and jobs[-1].jobid == row["JobID"].split(".")[0]:

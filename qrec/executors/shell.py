@@ -16,19 +16,55 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any, ClassVar
 
+    from qrec.output import Files
+    from qrec.process import Ended
     from qrec.recorder import Terms
 
 
 class ShellExecutor(Executor):
-    """Commands that run in the foreground of whoever typed them."""
+    """Commands that run in the foreground of whoever typed them.
+
+    An executor for a program that is started from here subclasses this, and has all that can be done with a command of
+    the shell.  It may say otherwise what is executed (`words`), what is worth noting (`notes`) and what the end means
+    (`outcome`).
+    """
 
     name: ClassVar[str] = "shell"
 
+    def words(self, task: Task) -> Sequence[str]:
+        """What is executed for a task: its words, or others around them, `("docker", "run", "image", *task.argv)`.
+
+        Where one word is a line for the shell, `super().words(task)` has the shell in front of it.
+        """
+        return words_to_run(task)
+
+    def notes(self, task: Task) -> Mapping[str, Any]:
+        """What is worth noting before it begins, in the types of JSON; kept in the task's `data` under our name."""
+        return {}
+
+    def outcome(self, task: Task, ended: Ended, output: Files) -> dict[str, Any]:
+        """Fields of the record that are to come out otherwise than the return code says, `{"data": {"reason": ...}}`.
+
+        Not asked where a time limit has ended it, or where the recorder was killed.
+        """
+        return {}
+
     def launch(self, task: Task, terms: Terms, known: bool = False) -> Task:
         """See Executor."""
-        words = words_to_run(task if terms.argv is None else task.copy(argv=terms.argv))
-        start = self.recorder.send_off if terms.detach else self.recorder.record
-        return start(task, words, terms, known)
+        words = tuple(self.words(task if terms.argv is None else task.copy(argv=terms.argv)))
+        task = self.noted(task)
+        if terms.detach:
+            return self.recorder.send_off(task, words, terms, known)
+        return self.recorder.record(task, words, terms, known, self.outcome)
+
+    def noted(self, task: Task) -> Task:
+        """The task with what is worth noting; that this cannot be told is no reason not to run it."""
+        try:
+            notes = dict(self.notes(task))
+        except Exception as error:
+            self.recorder.complaints.append(f"{self.name}: nothing noted: {type(error).__name__}: {error}")
+            return task
+        return task.copy(data={**task.data, self.name: notes}) if notes else task
 
     def adopt(self, task: Task, what: str, recordable: Callable[[Task], Task], socket: str = "") -> Task:
         """See Executor: a process."""

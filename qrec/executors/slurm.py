@@ -126,7 +126,7 @@ class SlurmExecutor(ShellExecutor):
         draft = task.copy(argv=words, pwd=job.workdir, status=Status.SUBMITTED, started=started, data=data)
         added = self.store.add(recordable(draft))
         if script:
-            now, kept = Status.SUBMITTED, Kept(extras={"script": script.encode()[: sbatch.LARGEST_SCRIPT]})
+            now, kept = Status.SUBMITTED, Kept(extras={"script": self.recordable(script.encode())})
             added = self.store.swap(added.uid, (now, added.attempt), now, kept=kept)
         return self.look(added)
 
@@ -162,9 +162,20 @@ class SlurmExecutor(ShellExecutor):
             text = asked.script if asked.script is not None else cluster.act(words, AT_SUBMIT).encode()
             make_private(folder)
             with open(os.path.join(folder, "script"), "wb", opener=private) as file:
-                file.write(text[: sbatch.LARGEST_SCRIPT])
+                file.write(self.recordable(text))
         except (OSError, QrecError):
             pass  # then it is not known
+
+    def recordable(self, script: bytes) -> bytes:
+        """A batch script as it is kept: one made of --wrap is a word of the command, and so without secrets."""
+        from qrec.redact import Redactor
+
+        if script.startswith(WRAPPED.encode()):
+            redactor = self.recorder.redactor or Redactor()
+            text = script.decode("utf-8", "surrogateescape").removeprefix(WRAPPED)
+            (word,), _ = redactor.words((f"--wrap={text}",))
+            script = f"{WRAPPED}{word.removeprefix('--wrap=')}".encode("utf-8", "surrogateescape")
+        return script[: sbatch.LARGEST_SCRIPT]
 
     def allocated(self, looker: Looker, task: Task, ended: Ended, printed: Files) -> dict[str, Any]:
         """What the end of srun or salloc tells beside its code: the job's id."""
@@ -605,15 +616,21 @@ def submit_words(jobid: str, job: Job, text: str) -> tuple[str, ...]:
     except QrecError:
         told = ""
     line = told.partition("\n")[0].strip()
-    head, wrap, script = line.partition(" --wrap")
     if text.startswith(WRAPPED):
+        head, wrap, _ = line.partition(" --wrap")
         script = text.removeprefix(WRAPPED).rstrip("\n")
         return (*(head.split() if wrap else ("sbatch", "--job-name", job.name)), f"--wrap={script}")
     if line:
-        return (*head.split(), f"--wrap={script[1:]}") if wrap and script[:1] in ("=", " ") else tuple(line.split())
+        return told_words(line)
     details = joboutput.details(jobid, None)
     command = details[0].get("Command", "") if details else ""
     return ("sbatch", *(command.split() or ["--job-name", job.name]))
+
+
+def told_words(line: str) -> tuple[str, ...]:
+    """The words of a line that accounting tells without its quotes."""
+    head, wrap, script = line.partition(" --wrap")
+    return (*head.split(), f"--wrap={script[1:]}") if wrap and script[:1] in ("=", " ") else tuple(line.split())
 
 
 def slurm_words(task: Task) -> tuple[str, ...]:

@@ -55,7 +55,7 @@ PATIENCE = 30.0  #: seconds that a pane has to begin
 IN_SPOOL = 1.0  #: seconds after which a record that the store does not take is taken from where it waits
 LOOK = 0.01  #: seconds between two looks
 PIECE = 2000  #: letters that are sent at once; tmux takes no message above 16 KiB
-TEXT = Option(name="text", default="", help="What to type; or say it behind TASK, or behind -- alone.", positional=True)
+TEXT = Option(name="text", default="", help="What to type.", positional=True)
 ENTER = Option(name="enter", kind=bool, default=False, help="Press Enter afterwards.")
 
 
@@ -282,11 +282,12 @@ class TmuxExecutor(ShellExecutor):
         if not (text or enter):
             raise Refused(f"there is nothing to type: `qrec exec send {task.number} TEXT`, --enter, or both")
         pane = Pane(task)
+        session = pane.ask("#{session_name}")  # before: what is typed may end it
         for start in range(0, len(text), PIECE):
             pane.call("send-keys", "-l", "--", literal(text[start : start + PIECE]))
         if enter:
             pane.call("send-keys", "Enter")
-        return f"typed into {pane.id} of session {pane.ask('#{session_name}')}"
+        return f"typed into {pane.id} of session {session}"
 
     @action(when=UNFINISHED)
     def cancel(self, task: Task) -> Task:

@@ -2,7 +2,7 @@
 //
 //   <${Gantt} timeline=${answer of timeline.json} selected=${uid} onSelect=${uid => ...} onOpen=${bar => ...} />
 
-import { computed, duration, html, onMounted, onUnmounted, reactive, ref } from "/static/lib.js";
+import { MONTHS, computed, duration, html, onMounted, onUnmounted, reactive, ref } from "/static/lib.js";
 
 const LANE = 28;
 const BAR = 20;
@@ -135,7 +135,7 @@ export const Gantt = {
     });
     function label(at, step) {
       const when = new Date(at * 1000);
-      const day = `${when.getDate()} ${when.toLocaleString("en", { month: "short" })}`;
+      const day = `${when.getDate()} ${MONTHS[when.getMonth()]}`;
       if (step >= 86400) return day;
       const time = `${two(when.getHours())}:${two(when.getMinutes())}`;
       if (step >= 60) return when.getHours() + when.getMinutes() === 0 ? day : time;

@@ -6,42 +6,11 @@
 //
 // In templates, text is always text: nothing here makes HTML from strings.
 
-import {
-  Fragment,
-  computed,
-  createApp,
-  h,
-  nextTick,
-  onBeforeUnmount,
-  onMounted,
-  onUnmounted,
-  reactive,
-  ref,
-  shallowReactive,
-  shallowRef,
-  triggerRef,
-  watch,
-  watchEffect,
-} from "/static/vendor/vue.runtime.esm-browser.prod.js";
+import { Fragment, computed, createApp, h, nextTick, onMounted, onUnmounted, reactive, ref, shallowReactive, shallowRef } from "/static/vendor/vue.runtime.esm-browser.prod.js";
 import htm from "/static/vendor/htm.module.js";
 import { io } from "/static/vendor/socket.io.esm.min.js";
 
-export {
-  Fragment,
-  computed,
-  h,
-  nextTick,
-  onBeforeUnmount,
-  onMounted,
-  onUnmounted,
-  reactive,
-  ref,
-  shallowReactive,
-  shallowRef,
-  triggerRef,
-  watch,
-  watchEffect,
-};
+export * from "/static/vendor/vue.runtime.esm-browser.prod.js";
 
 // Elements
 
@@ -249,6 +218,86 @@ export function calmly(call, pause = 250) {
   };
 }
 
+/** What a page shows, and how it comes there: `told` is what `fetch` gave last, `trouble` why it gave nothing.
+ *  `load` fetches it, `loadSoon` does so as changes come, at most each `pause` ms.  404 is told to `gone`, if that is there. */
+export function loading(fetch, pause, { gone } = {}) {
+  const told = shallowRef(null);
+  const trouble = ref("");
+  let isFirst = true;
+  async function load() {
+    try {
+      told.value = await fetch();
+      trouble.value = "";
+      if (isFirst) backToPlace();
+      isFirst = false;
+    } catch (error) {
+      if (error.status === 404) gone?.();
+      trouble.value = error.message;
+    }
+  }
+  return { told, trouble, load, loadSoon: calmly(load, pause) };
+}
+
+/** A sentence about what went wrong; nothing if there is none: <Trouble of=${sentence} />. */
+export const Trouble = (props) => props.of && html`<p class="notice bad" role="alert">${props.of}</p>`;
+Trouble.props = ["of"];
+
+// Where one was: a page that is come back to stands where it was left, once it is drawn.
+
+history.scrollRestoration = "manual"; // the browser would try before there is anything to scroll
+const RESTED = 150; // ms after the last step of scrolling
+let resting = 0;
+
+const keepPlace = () => history.replaceState({ ...history.state, scroll: scrollY }, "");
+addEventListener("beforeunload", keepPlace);
+addEventListener("popstate", () => clearTimeout(resting)); // that place was another page's
+addEventListener(
+  "scroll",
+  () => {
+    clearTimeout(resting);
+    resting = setTimeout(keepPlace, RESTED);
+  },
+  { passive: true },
+);
+
+/** Go to where this page was when it was left, if it is come back to. */
+export async function backToPlace() {
+  const to = history.state?.scroll;
+  await nextTick();
+  if (to) scrollTo(0, to);
+}
+
+// Rows of a table that the keyboard walks through
+
+/** The row that has the focus, or something in it. */
+export const rowNow = () => document.activeElement?.closest?.(ROWS);
+const ROWS = "tr[data-uid], tr[data-name]";
+
+/** Give the row so many steps away the focus: its command, or its first link. */
+export function move(step) {
+  const all = [...document.querySelectorAll(ROWS)];
+  const at = all.indexOf(rowNow());
+  const next = all[at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, at + step))];
+  (next?.querySelector("a.command") || next?.querySelector("a"))?.focus({ focusVisible: true });
+  next?.scrollIntoView({ block: "nearest" });
+}
+
+// Words
+
+export const oneLine = (text) => (text || "").replace(/\s+/g, " ");
+export const capital = (word) => word.charAt(0).toUpperCase() + word.slice(1).replaceAll("_", " ");
+/** "1 job", "1,204 jobs". */
+export const some = (number, what) => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
+
+/** Where some tasks belong, as every question about them shows it. */
+export function whereabouts(tasks) {
+  const told = (name) => {
+    const every = [...new Set(tasks.map((task) => task[name]).filter(Boolean))];
+    return every.length > 3 ? `${every.slice(0, 2).join(", ")} and ${count(every.length - 2)} more` : every.join(", ");
+  };
+  return [["Folder", told("pwd")], ["User", told("user")], ["Host", told("host")]].filter(([, words]) => words);
+}
+
 // Keyboard
 
 const shortcuts = shallowReactive([]);
@@ -347,7 +396,7 @@ const Dialog = {
     const before = document.activeElement;
     onMounted(() => {
       box.value.showModal();
-      const first = box.value.querySelector(".field input, .field textarea") || box.value.querySelector("footer .primary, footer button");
+      const first = box.value.querySelector(".field input, .field select, .field textarea") || box.value.querySelector("footer .primary, footer button");
       first?.focus();
     });
     onUnmounted(() => before?.focus?.());
@@ -419,6 +468,18 @@ const Field = {
           <span>${label}</span>
           ${field.help && html`<small>${field.help}</small>`}
         </label>
+      `;
+    if (field.choices?.length)
+      return () => html`
+        <div class="field">
+          <label for=${id}>${label}</label>
+          <select id=${id} onChange=${(event) => (values[field.name] = event.target.value)}>
+            ${(field.default ? field.choices : ["", ...field.choices]).map(
+              (one) => html`<option value=${one} selected=${one === values[field.name]}>${one}</option>`,
+            )}
+          </select>
+          ${field.help && html`<small>${field.help}</small>`}
+        </div>
       `;
     return () => html`
       <div class="field">
@@ -528,6 +589,13 @@ Copy.props = ["text", "title", "done"];
 
 // Statuses
 
+export const STATUSES = ["running", "submitted", "queued", "failed", "complete", "cancelled", "skipped", "lost"];
+const ALWAYS = ["running", "queued", "failed", "complete"]; // told even when there are none of them
+
+/** The statuses worth telling of: those that there are some of, or nobody knows, and those that everybody asks for. */
+export const worthTelling = (counts, chosen = "") =>
+  STATUSES.filter((name) => ALWAYS.includes(name) || counts[name] || counts[name] === null || chosen === name);
+
 // Drawn, since no font has all of them alike.  Told by shape and word; the colour only helps.
 const SHAPES = {
   complete: ["M3 8.5l3.2 3.2L13 5"],
@@ -634,6 +702,10 @@ export function ago(iso, from = now.value) {
   return clock(then, from);
 }
 
+// Asking the browser for these for each row would take longer than drawing it.
+export const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
+const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
 /** A time in the browser's zone, as short as it is clear. */
 export function clock(when, from = now.value) {
   const then = new Date(when);
@@ -641,17 +713,15 @@ export function clock(when, from = now.value) {
   const days = Math.round((new Date(from).setHours(0, 0, 0, 0) - new Date(then).setHours(0, 0, 0, 0)) / 86400000);
   if (days === 0) return time;
   if (days === 1) return `yesterday ${time}`;
-  const month = then.toLocaleString("en", { month: "short" });
   const sameYear = then.getFullYear() === new Date(from).getFullYear();
-  return `${then.getDate()} ${month} ${sameYear ? time : then.getFullYear()}`;
+  return `${then.getDate()} ${MONTHS[then.getMonth()]} ${sameYear ? time : then.getFullYear()}`;
 }
 
 /** A time as it is in the browser's zone, in full. */
 export function fullTime(iso) {
   const then = new Date(iso);
-  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const day = `${then.getFullYear()}-${two(then.getMonth() + 1)}-${two(then.getDate())}`;
-  return `${day} ${two(then.getHours())}:${two(then.getMinutes())}:${two(then.getSeconds())} ${zone}`;
+  return `${day} ${two(then.getHours())}:${two(then.getMinutes())}:${two(then.getSeconds())} ${ZONE}`;
 }
 
 /** A time: <Time at=${iso} />, "5 min ago"; on hover in full, here and in UTC.  `full` shows it in full. */

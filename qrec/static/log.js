@@ -318,6 +318,7 @@ export const LogView = {
     }
 
     function redraw() {
+      cancelAnimationFrame(frame);
       frame = 0;
       if (!view.value || isOver) return;
       const isShort = !state.growing && !state.wrap && state.total * ROW < 500;
@@ -448,7 +449,8 @@ export const LogView = {
       const { total, bytes, sizes, growing, whole, looked, timed, removed } = told;
       Object.assign(state, { total, bytes, sizes, growing, whole, looked, timed, removed, loaded: true });
       if (!state.follow && state.seen > total) state.seen = total;
-      draw();
+      if (state.follow) draw();
+      else redraw(); // somebody has gone there and waits: what has come is in the next picture, not in the one after it
       if (!whole) refresh();
     }
 

@@ -1,10 +1,8 @@
 // What the pages of queues share.
 
-import { Glyph, count, html } from "/static/lib.js";
+import { Glyph, count, html, worthTelling } from "/static/lib.js";
 
-const STATUSES = ["running", "submitted", "queued", "failed", "complete", "cancelled", "skipped", "lost"];
 const BAR = ["complete", "failed", "lost", "cancelled", "skipped", "running", "submitted", "queued"];
-const ALWAYS = ["running", "queued", "failed", "complete"]; // shown even when there are none
 
 /** How a queue stands, as a shape and words. */
 export function stateOf(queue) {
@@ -42,7 +40,7 @@ Progress.props = ["queue"];
 /** The counts by status, each a link: <Counts queue=${queue} current=${status} link=${status => attributes} />. */
 export const Counts = (props) => {
   const { counts = {}, total } = props.queue;
-  const names = STATUSES.filter((name) => ALWAYS.includes(name) || counts[name] || props.current === name);
+  const names = worthTelling(counts, props.current);
   return html`
     <nav class="counts" aria-label="Jobs by status" aria-live="polite">
       <a ...${props.link("")} aria-current=${props.current === "" ? "true" : null}>All <b>${count(total)}</b></a>

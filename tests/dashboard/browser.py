@@ -22,16 +22,23 @@ DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 800}
 GRAVE = {"serious", "critical"}
 
 
+#: The one of this process: another cannot be started beside it.
+running: list[Browser] = []
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium; one for all tests of a process."""
+    """Chromium; one for all tests of a process, whichever folder of tests asks for it."""
+    if running:
+        yield running[0]
+        return
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not program:
         pytest.skip("needs Chromium")
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        yield started
-        started.close()
+        running.append(playwright.chromium.launch(executable_path=program, args=FLAGS))
+        yield running[0]
+        running.pop().close()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-# Here and nowhere else: each module that named them would have a browser of its own, of which one at most can start.
 from tests.dashboard.browser import browser as browser
 from tests.dashboard.browser import look as look
 from tests.dashboard.browser import page as page

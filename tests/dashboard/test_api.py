@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from qrec.dashboard import listing
+from qrec.dashboard.doors import Doors
 from qrec.stores.base import Bundle
 from qrec.stores.sqlite import SqliteStore
 from qrec.task import Status, Task, new_uid, timestamp
@@ -143,6 +145,20 @@ def test_what_runs_shows_its_last_line(kind, serve, start):
     served = serve()
     row = wait_until(lambda: [task for task in served.get("/tasks.json").json["tasks"] if task.get("last_line")])[0]
     assert (row["status"], row["last_line"]) == ("running", "second")
+    in_use = wait_until(lambda: served.get("/tasks.json").json["tasks"][0]["uses"]["memory"])
+    assert in_use > 100_000
+
+
+def test_what_was_counted_is_counted_again_after_a_change_only(home, qrec, monkeypatch):
+    qrec("run", "-q", "true", check=True)
+    door, counted = Doors(str(home)), []
+    tally = SqliteStore.tally
+    monkeypatch.setattr(SqliteStore, "tally", lambda store: counted.append(1) or tally(store))
+    for _ in range(3):
+        assert listing.counted(door)["complete"] == 1
+    assert len(counted) == 1
+    qrec("run", "-q", "true", check=True)
+    assert listing.counted(door)["complete"] == 2
 
 
 def test_an_empty_home_has_an_empty_list(kind, server):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
+import shutil
 import socket
 import stat
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from qrec.dashboard.guard import HEADERS, POLICY, Guard, Sessions
+from qrec.output import attempt_folder
 from qrec.stores.sqlite import SqliteStore
 from qrec.task import Status
 from tests.dashboard.served import Answer, Served
@@ -72,6 +75,31 @@ def test_a_user_who_knows_is_also_called_by_the_machines_name(serve):
     assert served.ask("GET", "/tasks.json", {**cookie, "Host": f"{os.uname().nodename}:5000"}).status == 200
     assert served.ask("GET", "/tasks.json", {**cookie, "Host": "evil.example"}).status == 421
     assert served.ask("GET", "/tasks.json").status == 401, "a token is needed all the same"
+
+
+def test_a_name_that_resolves_is_admitted_with_that_name(serve):
+    name = os.uname().nodename
+    served = serve("--host", name, "--i-know")
+    address = socket.gethostbyname(name)
+    assert listening(served.process.pid) == {address}
+    assert served.first_url.startswith(f"http://{name}:")
+
+    def ask(host: str) -> int:
+        connection = http.client.HTTPConnection(address, served.port, timeout=30)
+        connection.request("GET", "/tasks.json", headers={"Host": host})
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    assert ask(f"{name}:{served.port}") == 401, "known, and without a session"
+    assert ask("evil.example") == 421
+
+
+def test_a_name_that_does_not_resolve_is_said(qrec):
+    refused = qrec("start", "--no-open", "--port", "0", "--host", "nowhere.invalid", "--i-know")
+    assert refused.returncode != 0
+    assert refused.err.startswith("qrec: cannot listen on nowhere.invalid")
+    assert refused.err.count("\n") == 1
 
 
 def test_a_unix_socket_is_the_users_alone(serve, tmp_path):
@@ -548,6 +576,34 @@ def test_no_path_leads_outside(server, task, home, tmp_path, name):
         assert answer.status in (303, 308, 400, 404), path
         assert answer.headers["Location"] is None or answer.headers["Location"].startswith(f"{server.base}/"), path
         assert "root:x:0" not in answer.text
+
+
+@pytest.mark.parametrize("what", ["stdout", "folder", "pipe", "stdout.gz"])
+def test_a_link_in_the_place_of_an_output_leads_nowhere(kind, server, home, qrec, tmp_path, what):
+    """Nor does a pipe keep the server waiting."""
+    printed = "".join(f"line {n}\n" for n in range(20_000))
+    (tmp_path / "printed").write_text(printed)
+    qrec("run", "-q", "cat", "printed", check=True)
+    uid = server.get("/tasks/1.json").json["task"]["uid"]
+    folder = Path(attempt_folder(str(home), uid, 1))
+    assert "line 19999" in server.get("/tasks/1/log.txt").text
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "stdout").write_text("root:x:0\n")
+    (folder / "stdout").unlink()
+    if what == "folder":
+        shutil.rmtree(folder)
+        folder.symlink_to(outside)
+    elif what == "pipe":
+        os.mkfifo(folder / "stdout")
+    else:
+        (folder / what).symlink_to(outside / "stdout")
+    for path in ("log.json", "log.txt", "log.txt?view=shown", "search.json?q=root", "why.json"):
+        answer = server.get(f"/tasks/1/{path}")
+        assert answer.status == 200, (path, answer)
+        assert "root:x" not in answer.text, path
+    assert server.get("/tasks/1/search.json?q=root").json["count"] == 0
+    assert server.get("/tasks.json?q=root").json["tasks"] == []
 
 
 # 15, 16: nothing that helps an attacker

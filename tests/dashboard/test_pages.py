@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
 
@@ -124,9 +125,26 @@ def test_a_filter_that_makes_no_sense_is_said_in_a_sentence(qrec, server, page):
     expect(page.get_by_role("alert").filter(has_text="'soon' is no duration")).to_be_visible()
 
 
+def lasting(qrec, *seconds):
+    """Tasks of the past that took so long: what is started here takes as long as the machine lets it."""
+    lines = [
+        {
+            "executor": "shell",
+            "uid": f"shell-00000000-0000-4000-8000-{at:012x}",
+            "command": f"sleep {took}",
+            "data": {
+                "returncode": 0, "status": "complete", "cmd": ["sleep", str(took)],
+                "timestamp": "2026-11-20T10:00:00Z", "started": "2026-11-20T10:00:00Z",
+                "ended": f"2026-11-20T10:00:{took:02}Z",
+            },
+        }
+        for at, took in enumerate(seconds)
+    ]  # fmt: skip
+    qrec("import", "jsonl", "-", input="".join(f"{json.dumps(line)}\n" for line in lines), check=True)
+
+
 def test_sorting_and_pages(qrec, server, page):
-    for pause in ("0.3", "0.01", "0.15"):
-        qrec("run", "-q", "--", "sleep", pause)
+    lasting(qrec, 30, 1, 15)
     visit(page, server)
     expect(rows(page)).to_have_count(3)
     page.get_by_role("button", name="Took").click()
@@ -162,6 +180,34 @@ def test_many_tasks_come_in_pages(qrec, server, page):
     expect(rows(page).first.locator(".id")).to_have_text("130")
     page.get_by_role("link", name="Newer").click()
     expect(rows(page).first.locator(".id")).to_have_text("230")
+
+
+def test_back_leads_to_where_one_was(qrec, server, page):
+    lasting(qrec, *range(60))
+    visit(page, server)
+    expect(rows(page)).to_have_count(60)
+    page.evaluate("scrollTo(0, 900)")
+    page.wait_for_timeout(0)
+    rows(page).nth(30).locator("a.command").click()
+    expect(status(page)).to_contain_text("complete")
+    page.go_back()
+    expect(rows(page)).to_have_count(60)
+    wait_until(lambda: page.evaluate("scrollY") == 900)
+
+
+def test_a_job_is_called_by_its_name(qrec, server, page):
+    qrec("queue", "submit", "--name", "prep", "--", "echo", "prepare", check=True)
+    visit(page, server)
+    expect(rows(page).first).to_contain_text("echo prepare")
+    rows(page).first.get_by_role("link", name="prep", exact=True).click()
+    expect(page).to_have_url(re.compile(r"/queues/default\?job=queue-"))
+    expect(page.get_by_label("Chosen job")).to_contain_text("prep")
+
+
+def test_what_runs_shows_what_it_uses_now(qrec, start, server, page):
+    start("run", "--", "sleep", "600")
+    visit(page, server)
+    expect(rows(page).first.locator(".memory .counting")).to_have_text(re.compile(r"[kM]B$"), timeout=30_000)
 
 
 def test_the_keyboard_is_enough(qrec, server, page):
@@ -201,7 +247,7 @@ def test_the_keyboard_is_enough(qrec, server, page):
     expect(page).to_have_url(re.compile(r"/tasks$"))
 
 
-def test_several_are_run_again_cancelled_compared_and_deleted(qrec, start, server, page):
+def test_several_are_run_again_cancelled_compared_and_deleted(qrec, start, server, page, tmp_path):
     for word in "one", "two":
         qrec("run", "-q", "--", "echo", word)
     start("run", "--", "sleep", "600")
@@ -212,6 +258,8 @@ def test_several_are_run_again_cancelled_compared_and_deleted(qrec, start, serve
     expect(page.get_by_role("button", name="Compare")).to_be_disabled()
     page.get_by_role("region").get_by_role("button", name="Rerun").click()
     dialog = page.get_by_role("dialog", name="Rerun 2 tasks?")
+    for text in ("Folder", str(tmp_path), "User", getpass.getuser()):
+        expect(dialog).to_contain_text(text)
     expect(dialog).to_contain_text("1 of the 3 selected is left out")
     expect(dialog).to_contain_text("echo two")
     dialog.get_by_role("button", name="Back").click()
@@ -244,6 +292,14 @@ def test_two_are_compared(qrec, server, page):
     expect(panel.locator("tr", has_text="arguments")).to_contain_text("echo one")
     expect(panel.locator("pre .removed")).to_have_text(["-one\n"])
     expect(panel.locator("pre .added")).to_have_text(["+two\n"])
+
+
+def test_what_was_not_measured_is_called_so(qrec, server, page):
+    lasting(qrec, 5)
+    qrec("run", "-q", "--", "sleep", "0.3", check=True)
+    visit(page, server, "/tasks/2?tab=compare&with=1")
+    usage = page.get_by_role("tabpanel").locator("section").filter(has=page.get_by_role("heading", name="Usage"))
+    expect(usage.locator("tr", has_text="memory")).to_contain_text("not measured")
 
 
 def test_a_history_of_the_same_command_stands_beside_it(qrec, server, page, tmp_path):
@@ -319,10 +375,12 @@ def test_a_running_task_is_cancelled_and_deleted(qrec, start, server, page):
     visit(page, server, "/tasks/1")
     expect(page.get_by_role("button", name="Rerun")).to_have_count(0)
     page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("dialog")).to_contain_text(re.compile("Folder.*User.*Host"))
     page.get_by_role("dialog").get_by_role("button", name="Cancel", exact=True).last.click()
     expect(status(page)).to_contain_text("cancelled")
     page.get_by_label("More actions").click()
     page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("dialog")).to_contain_text(re.compile("Folder.*User.*Host"))
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()
     expect(page.get_by_role("heading", name="No tasks yet")).to_be_visible()
     assert qrec("ls", "--json").json == []
@@ -334,6 +392,8 @@ def test_actions_of_the_executor_are_buttons_and_their_options_fields(qrec, star
     visit(page, server, "/tasks/1")
     page.get_by_role("button", name="Send").click()
     dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("What to type.")
+    expect(dialog).not_to_contain_text("TASK")
     dialog.get_by_label("text").fill("typed by a test")
     dialog.get_by_label("enter").check()
     dialog.get_by_role("button", name="Send").click()

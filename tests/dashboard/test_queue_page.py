@@ -285,6 +285,7 @@ def test_retry_and_cancel_ask_first(server, pipeline, page):
     assert stands(pipeline, "train", Status.QUEUED)
     page.get_by_role("button", name="Cancel 2").click()
     expect(page.get_by_role("dialog")).to_contain_text("Cancel 2 jobs?")
+    expect(page.get_by_role("dialog")).to_contain_text(re.compile("Folder.*User.*Host"))
     page.get_by_role("dialog").get_by_role("button", name="Cancel 2").click()
     expect(page.locator(".node.cancelled")).to_have_count(2)
     assert stands(pipeline, "report", Status.CANCELLED)
@@ -342,6 +343,7 @@ def test_the_machine_and_what_runs(server, start, page, tmp_path):
     expect(page.locator(".plot path.line").first).to_have_attribute("d", re.compile("L"))
     page.keyboard.press("j")
     page.keyboard.press("c")
+    expect(page.get_by_role("dialog")).to_contain_text(re.compile("Folder.*User.*Host"))
     page.get_by_role("dialog").get_by_role("button", name="Cancel the task").click()
     expect(row).to_have_count(0)
     assert Qrec().get("1").status is Status.CANCELLED

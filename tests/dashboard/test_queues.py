@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from urllib.parse import quote
@@ -150,6 +151,22 @@ def test_names_that_are_no_words(client):
         assert labels(client.get(f"/queues/{quote(name, safe='')}/graph.json")) == {"one": "queued"}
         client.post(f"/api/queues/{quote(name, safe='')}/pause")
         assert Jobs(Qrec(), name).policy["paused"]
+
+
+def test_a_queue_called_like_a_part_of_another(client):
+    jobs(job("true", "outer"), queue="x")
+    jobs(job("true", "inner"), queue="x/graph")
+    assert client.get("/queues/x.json")["queue"] == "x"
+    assert labels(client.get("/queues/x/graph.json")) == {"outer": "queued"}
+    assert client.get("/queues/x%2Fgraph.json")["queue"] == "x/graph"
+    assert labels(client.get("/queues/x%2Fgraph/graph.json")) == {"inner": "queued"}
+    assert [one["name"] for one in client.get("/queues/x%2Fgraph.json")["jobs"]] == ["inner"]
+
+
+def test_where_all_its_jobs_belong(client, tmp_path):
+    jobs(job("true", "one"), job("true", "two"))
+    (one,) = client.get("/queues/default.json")["belongs"]
+    assert (one["pwd"], set(one)) == (os.path.realpath(os.getcwd()), {"pwd", "user", "host"})
 
 
 def test_secrets_are_covered(client):

@@ -26,6 +26,13 @@ HERE = Path(__file__).parent
 CONFIGURATION = Path("/etc/slurm/slurm.conf")
 MARK = "# written by qrec's tests/slurm/up"
 
+#: Goes into a job whose memory is looked at: a job may be over before Slurm has measured it for the first time.
+UNTIL_MEASURED = """\
+until sstat --noheader --parsable2 --jobs=$SLURM_JOB_ID.batch --format=MaxRSS | grep -q "[1-9]"; do
+    sleep 0.1
+done
+"""
+
 #: Locks, shared by xdist's workers and by other runs; files are never removed, as somebody may hold them open.
 LOCKS = Path(tempfile.gettempdir()) / f"qrec-slurm-{os.getuid()}"
 

@@ -6,9 +6,8 @@ import os
 import shlex
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,7 @@ from qrec.task import Status
 from tests.helpers import wait_until
 from tests.queueing import (
     CRASHED,
-    Marks,
     counts,
-    end_all,
     find,
     job,
     jobs,
@@ -30,38 +27,22 @@ from tests.queueing import (
     nothing_is_left,
     outcomes,
     stands,
-    start_worker,
     stderr,
 )
 from tests.slurm.conftest import slurm
 
 # `start` ends whatever a queue leaves running
-pytestmark = pytest.mark.usefixtures("start")
+pytestmark = pytest.mark.usefixtures("start", "here")
 
 #: The same as a worker of tests/queueing.py, on Slurm.
 ON_SLURM = "from qrec.slurm_queue import SlurmWorker; worker = SlurmWorker(door, worker.queue, chosen=worker.chosen)\n"
 FALL = f"def fall(*words, **named): os._exit({CRASHED})\n"
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "here it's"
-    path.mkdir()
-    monkeypatch.chdir(path)
-    return path
-
-
 @pytest.fixture
-def marks(tmp_path: Path) -> Marks:
-    return Marks(tmp_path / "marks")
-
-
-@pytest.fixture
-def started(start: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Starts a worker for Slurm in a process of its own; `extra` is what it changes of itself first."""
-    processes: list[subprocess.Popen[bytes]] = []
-    yield lambda extra="", **how: start_worker(processes, extra=ON_SLURM + FALL + extra, **how)
-    end_all(processes)
+def started(started: Callable[..., Any]) -> Callable[..., Any]:
+    """Starts a worker for Slurm; `extra` is what it changes of itself first."""
+    return lambda extra="", **how: started(extra=ON_SLURM + FALL + extra, **how)
 
 
 @pytest.fixture
@@ -364,6 +345,31 @@ def test_parents_outside(qrec, submit):
     }  # fmt: skip
     assert find(queue, "bad").data["reason"] == "task 1 failed"
     assert find(queue, "ok").data["reason"] == "task 2 failed"
+
+
+def test_nothing_more_begins_once_a_job_failed_if_so_wished(marks):
+    """What runs goes on; what Slurm has not begun it gives back, and what depends on the failed job is skipped."""
+    queue = jobs(
+        job(marks.held("bad", "exit 3"), "bad"), job("true", "after", depends=("bad",)),
+        job(marks.held("runs"), "runs"), job(marks.once("held"), "held", slurm={"hold": True}),
+        job(marks.once("behind"), "behind", depends=("held",)),
+    )  # fmt: skip
+    with meanwhile(queue, "slurm", fail_fast=True):
+        marks.began("bad", "runs")
+        wait_until(lambda: all(stands(queue, name, Status.SUBMITTED) for name in ("after", "held", "behind")), 120)
+        marks.let_go("bad")
+        wait_until(lambda: all(stands(queue, name, Status.CANCELLED) for name in ("held", "behind")), 120)
+        assert not find(queue, "runs").status.is_final
+        marks.let_go("runs")
+    ends = {name: end[0] for name, end in outcomes(queue).items()}
+    assert ends == {"bad": "failed", "after": "skipped", "runs": "complete", "held": "cancelled", "behind": "cancelled"}
+
+
+def test_a_preamble_reaches_an_sbatch():
+    line = ("sbatch", "--wrap", 'test "$V" = "two words"')
+    queue = jobs(job(line, "a"), preamble=["export V='two words'"])
+    backends.run(queue, "local")
+    assert outcomes(queue) == {"a": ("complete", 0)}
 
 
 def test_a_local_queue_with_an_sbatch(marks):

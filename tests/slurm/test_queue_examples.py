@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 import qrec as cmd_queue
+from tests.cmd_queue import are_in_order, counts, over
+from tests.cmd_queue import printed as printed
 from tests.helpers import wait_until
-from tests.test_cmd_queue_examples import ESCAPE, are_in_order
 
 # `start` ends whatever a queue leaves running.
-pytestmark = pytest.mark.usefixtures("start")
+pytestmark = pytest.mark.usefixtures("start", "here")
 
 #: What a job can tell of itself: its name, partition and cores.
 ABOUT = 'echo "$SLURM_JOB_NAME $SLURM_JOB_PARTITION $SLURM_CPUS_PER_TASK"'
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Jobs run where the script runs."""
-    path = tmp_path / "here"
-    path.mkdir()
-    monkeypatch.chdir(path)
-    return path
-
-
-@pytest.fixture
-def printed(capfd: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """What has been printed since the last call, without colours."""
-    return lambda: ESCAPE.sub("", capfd.readouterr().out)
-
-
-def counts(state: dict[str, Any]) -> dict[str, Any]:
-    return {key: state[key] for key in ("passed", "failed", "skipped", "total")}
-
-
-def over(passed: int, failed: int = 0, skipped: int = 0) -> dict[str, Any]:
-    return {"passed": passed, "failed": failed, "skipped": skipped, "total": passed + failed + skipped}
 
 
 def test_slurm_is_available():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,24 +14,11 @@ from qrec.jobs import Jobs
 from qrec.presence import workers
 from qrec.task import Status
 from tests.helpers import wait_until
-from tests.queueing import Marks, by_name, counts, find, job, jobs, meanwhile, outcomes, stands, stdout
+from tests.queueing import by_name, counts, find, job, jobs, meanwhile, outcomes, stands, stdout
 from tests.terminals import Terminal
 
 # `start` ends whatever a queue leaves running
-pytestmark = pytest.mark.usefixtures("start", "tmux")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = tmp_path / "here it's"
-    path.mkdir()
-    monkeypatch.chdir(path)
-    return path
-
-
-@pytest.fixture
-def marks(tmp_path: Path) -> Marks:
-    return Marks(tmp_path / "marks")
+pytestmark = pytest.mark.usefixtures("start", "tmux", "here")
 
 
 def in_tmux(queue: Jobs, **options: Any) -> backends.Outcome:

@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -15,21 +14,11 @@ from qrec.jobs import Jobs
 from qrec.presence import workers
 from qrec.task import Status
 from tests.helpers import wait_until
-from tests.queueing import Marks, find, job, jobs, outcomes, stands
+from tests.queueing import find, job, jobs, outcomes, stands
 from tests.terminals import INTR, Terminal
 
-pytestmark = pytest.mark.usefixtures("start", "tmux")
+pytestmark = pytest.mark.usefixtures("start", "tmux", "here")
 RUN = [sys.executable, "-m", "qrec", "queue", "run"]
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def marks(tmp_path: Path) -> Marks:
-    return Marks(tmp_path / "marks")
 
 
 def names_of(tmux: Callable[..., str]) -> list[str]:

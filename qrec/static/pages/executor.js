@@ -1,29 +1,16 @@
 // An executor: which commands are its own, what can be done with its tasks, and the latest of them.
 
-import { Copy, Empty, Glyph, Header, Status, Time, Took, calmly, count, following, getJson, html, keys, mount, onMounted, page, query, ref, shallowRef, size } from "/static/lib.js";
+import { Copy, Empty, Glyph, Header, Status, Time, Took, Trouble, count, following, getJson, html, keys, loading, mount, move, oneLine, onMounted, page, query, size, worthTelling } from "/static/lib.js";
 
 const NAME = page.name;
-const told = shallowRef(null);
-const trouble = ref("");
+const { told, trouble, load, loadSoon } = loading(() => getJson(`/executor/${encodeURIComponent(NAME)}.json`), 1000);
 
-async function load() {
-  try {
-    told.value = await getJson(`/executor/${encodeURIComponent(NAME)}.json`);
-    trouble.value = "";
-  } catch (error) {
-    trouble.value = error.message;
-  }
-}
-const loadSoon = calmly(load, 1000);
-
-const STATUSES = ["running", "submitted", "queued", "failed", "complete", "cancelled", "skipped", "lost"];
 const TEACH = { slurm: "qrec run sbatch job.sh", tmux: "qrec run tmux new-session -d make", queue: "qrec queue submit -- make" };
-const oneLine = (text) => text.replace(/\s+/g, " ");
 const address = (more = {}) => `/tasks${query({ executor: NAME, ...more })}`;
 
 const CountLinks = () => {
   const { counts } = told.value;
-  const names = STATUSES.filter((name) => counts[name] !== 0 || ["running", "failed", "complete"].includes(name));
+  const names = worthTelling(counts);
   return html`
     <nav class="counts" aria-label="Tasks by status">
       <a href=${address()}>All its tasks</a>
@@ -86,12 +73,6 @@ const Latest = () => html`
   </table>
 `;
 
-function move(step) {
-  const all = [...document.querySelectorAll("tr[data-uid] a.command")];
-  const at = all.indexOf(document.activeElement);
-  all[at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, at + step))]?.focus({ focusVisible: true });
-}
-
 const Executor = {
   setup() {
     keys([
@@ -104,7 +85,7 @@ const Executor = {
     return () => html`
       <${Header} />
       <main id="main" class="executor-page" tabindex="-1">
-        ${trouble.value && html`<p class="notice bad" role="alert">${trouble.value}</p>`}
+        <${Trouble} of=${trouble.value} />
         ${
           told.value &&
           html`

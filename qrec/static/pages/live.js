@@ -6,8 +6,8 @@ import {
   Icon,
   Time,
   Took,
+  Trouble,
   attempt,
-  calmly,
   computed,
   confirm,
   count,
@@ -15,23 +15,32 @@ import {
   getJson,
   html,
   keys,
+  loading,
   mount,
+  move,
+  oneLine,
   onMounted,
   onUnmounted,
   post,
   readOnly,
   reactive,
   ref,
+  rowNow,
   shallowRef,
   size,
   socket,
   toast,
   watch,
+  whereabouts,
 } from "/static/lib.js";
 
-const about = shallowRef(null); // the machine, and what runs
 const samples = shallowRef([]);
-const trouble = ref("");
+/** `about`: the machine, and what runs. */
+const { told: about, trouble, loadSoon } = loading(async () => {
+  const told = await getJson("/live.json");
+  samples.value = (told.columns[0] || []).map((_, at) => Object.fromEntries(told.names.map((name, column) => [name, told.columns[column][at]])));
+  return told;
+}, 1000);
 const ranges = [["", "15 min", 900], ["5m", "5 min", 300], ["1m", "1 min", 60]];
 const range = ref(new URLSearchParams(location.search).get("range") || "");
 const most = computed(() => (ranges.find(([name]) => name === range.value) || ranges[0])[2]);
@@ -47,20 +56,6 @@ function setRange(name) {
   range.value = name;
   history.replaceState(null, "", name ? `/live?range=${name}` : "/live");
 }
-
-// Loading
-
-async function load() {
-  try {
-    const told = await getJson("/live.json");
-    samples.value = (told.columns[0] || []).map((_, at) => Object.fromEntries(told.names.map((name, column) => [name, told.columns[column][at]])));
-    about.value = told;
-    trouble.value = "";
-  } catch (error) {
-    trouble.value = error.message;
-  }
-}
-const loadSoon = calmly(load, 1000);
 
 function onLive(told) {
   about.value = { ...about.value, ...told };
@@ -202,13 +197,11 @@ const Machine = () => {
 // What runs
 
 async function cancel(task) {
-  const sure = await confirm({ title: `Cancel task ${task.number}?`, code: task.command, action: "Cancel the task", danger: true });
+  const sure = await confirm({ title: `Cancel task ${task.number}?`, code: task.command, facts: whereabouts([task]), action: "Cancel the task", danger: true });
   if (!sure) return;
   const told = await attempt(() => post(`/api/tasks/${task.uid}/cancel`, {}));
   if (told) toast(told.pending ? "Asked to end." : "Cancelled.");
 }
-
-const oneLine = (text) => text.replace(/\s+/g, " ");
 
 const Row = (props) => {
   const { task } = props;
@@ -262,12 +255,7 @@ const Running = () => {
   `;
 };
 
-function move(step) {
-  const all = [...document.querySelectorAll("tr[data-uid] a.command")];
-  const at = all.findIndex((one) => one.closest("tr") === document.activeElement?.closest?.("tr"));
-  all[at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, at + step))]?.focus({ focusVisible: true });
-}
-const taskNow = () => about.value?.running.find((task) => task.uid === document.activeElement?.closest?.("tr[data-uid]")?.dataset.uid);
+const taskNow = () => about.value?.running.find((task) => task.uid === rowNow()?.dataset.uid);
 
 const Live = {
   setup() {
@@ -301,7 +289,7 @@ const Live = {
     return () => html`
       <${Header} />
       <main id="main" class="live-page" tabindex="-1">
-        ${trouble.value && html`<p class="notice bad" role="alert">${trouble.value}</p>`}
+        <${Trouble} of=${trouble.value} />
         ${
           about.value &&
           html`

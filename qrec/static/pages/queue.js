@@ -9,8 +9,11 @@ import {
   Status,
   Time,
   Took,
+  Trouble,
   attempt,
+  backToPlace,
   calmly,
+  capital,
   computed,
   confirm,
   copy,
@@ -22,7 +25,9 @@ import {
   isFinal,
   keys,
   mount,
+  move,
   nextTick,
+  oneLine,
   onMounted,
   page,
   post,
@@ -30,9 +35,12 @@ import {
   readOnly,
   reactive,
   ref,
+  rowNow,
   shallowRef,
+  some,
   toast,
   watch,
+  whereabouts,
 } from "/static/lib.js";
 import { Gantt } from "/static/gantt.js";
 import { Graph } from "/static/graph.js";
@@ -121,11 +129,15 @@ async function loadJob() {
   }
 }
 
+let isFirst = true;
+
 async function load() {
   try {
     const [told] = await Promise.all([LOADERS[view.value](), loadJob()]);
     queue.value = told || (await getJson(`${HERE}.json?limit=0`));
     trouble.value = "";
+    if (isFirst) backToPlace();
+    isFirst = false;
   } catch (error) {
     trouble.value = error.status === 404 ? "This queue is not there any more." : error.message;
   }
@@ -168,7 +180,6 @@ const chosenGroup = computed(() => graph.value?.nodes.find((node) => node.count 
 
 // Doing
 
-const some = (number, what = "job") => `${count(number)} ${what}${number === 1 ? "" : "s"}`;
 const called = (one) => one.name || `task ${one.number}`;
 
 async function act(action, body, done) {
@@ -186,8 +197,9 @@ async function pauseOrResume() {
   const sure = await confirm({
     title: paused ? `Resume ${NAME}?` : `Pause ${NAME}?`,
     text: paused
-      ? `${some(counts.queued || 0)} may begin as slots become free.`
-      : `No more jobs begin. ${counts.running ? `${some(counts.running)} that run go on.` : "None runs now."}`,
+      ? `${some(counts.queued || 0, "job")} may begin as slots become free.`
+      : `No more jobs begin. ${counts.running ? `${some(counts.running, "job")} that run go on.` : "None runs now."}`,
+    facts: whereabouts(queue.value.belongs),
     action: paused ? "Resume" : "Pause",
   });
   if (sure) await act(paused ? "resume" : "pause", {}, paused ? "Resumed." : "Paused.");
@@ -199,24 +211,24 @@ const failedCount = computed(() => FAILED.reduce((sum, name) => sum + (queue.val
 async function retryAll() {
   const { counts } = queue.value;
   const sure = await confirm({
-    title: `Retry ${some(failedCount.value)}?`,
+    title: `Retry ${some(failedCount.value, "job")}?`,
     text: "All that did not complete wait again, each with its next attempt.",
-    facts: FAILED.filter((name) => counts[name]).map((name) => [name, count(counts[name])]),
+    facts: [...FAILED.filter((name) => counts[name]).map((name) => [name, count(counts[name])]), ...whereabouts(queue.value.belongs)],
     action: `Retry ${count(failedCount.value)}`,
   });
-  if (sure) await act("retry", {}, (told) => `${some(told.done.length)} ${told.done.length === 1 ? "waits" : "wait"} again.`);
+  if (sure) await act("retry", {}, (told) => `${some(told.done.length, "job")} ${told.done.length === 1 ? "waits" : "wait"} again.`);
 }
 
 async function cancelAll() {
   const { counts, left } = queue.value;
   const sure = await confirm({
-    title: `Cancel ${some(left)}?`,
+    title: `Cancel ${some(left, "job")}?`,
     text: "All that wait leave the queue, and all that run are asked to end.",
-    facts: ["running", "submitted", "queued"].filter((name) => counts[name]).map((name) => [name, count(counts[name])]),
+    facts: [...["running", "submitted", "queued"].filter((name) => counts[name]).map((name) => [name, count(counts[name])]), ...whereabouts(queue.value.belongs)],
     action: `Cancel ${count(left)}`,
     danger: true,
   });
-  if (sure) await act("cancel", {}, (told) => `Cancelled ${some(told.done.length)}.`);
+  if (sure) await act("cancel", {}, (told) => `Cancelled ${some(told.done.length, "job")}.`);
 }
 
 async function setWorkers() {
@@ -224,6 +236,7 @@ async function setWorkers() {
   const given = await confirm({
     title: `Slots of ${NAME}`,
     text: "How many jobs a worker runs at a time. It holds at once, also while the queue runs; what a worker was started with wins.",
+    facts: whereabouts(queue.value?.belongs || []),
     fields: [{ name: "workers", label: "Slots", kind: "int", default: now, required: true }],
     action: "Set",
   });
@@ -231,7 +244,7 @@ async function setWorkers() {
 }
 
 async function cancelJob(one) {
-  const sure = await confirm({ title: `Cancel ${called(one)}?`, code: one.command, action: "Cancel the job", danger: true });
+  const sure = await confirm({ title: `Cancel ${called(one)}?`, code: one.command, facts: whereabouts([one]), action: "Cancel the job", danger: true });
   if (sure) await act("cancel", { jobs: [one.uid] }, "Cancelled.");
 }
 
@@ -240,9 +253,10 @@ async function retryJob(one) {
     title: `Retry ${called(one)}?`,
     text: "It waits for a worker again, with what was skipped because of it.",
     code: one.command,
+    facts: whereabouts([one]),
     action: "Retry",
   });
-  if (sure) await act("retry", { jobs: [one.uid] }, (told) => `${some(told.done.length)} ${told.done.length === 1 ? "waits" : "wait"} again.`);
+  if (sure) await act("retry", { jobs: [one.uid] }, (told) => `${some(told.done.length, "job")} ${told.done.length === 1 ? "waits" : "wait"} again.`);
 }
 
 const actionOf = (one) =>
@@ -320,7 +334,6 @@ Linked.props = ["jobs"];
 
 /** A sentence of ours, commands in it as such. */
 const sentenceOf = (text) => `${capital(text)}.`.split("`").map((part, at) => (at % 2 ? html`<code>${part}</code>` : part));
-const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 const Chosen = () => {
   if (chosenGroup.value)
@@ -391,8 +404,8 @@ const GraphView = () => {
   const told = graph.value;
   if (!told) return null;
   const notes = [
-    told.focus && `${some(told.shown)} within ${some(told.hops, "step")} of the one in focus, of ${count(told.total)}`,
-    told.folded > 0 && `${some(told.folded)} folded into groups`,
+    told.focus && `${some(told.shown, "job")} within ${some(told.hops, "step")} of the one in focus, of ${count(told.total)}`,
+    told.folded > 0 && `${some(told.folded, "job")} folded into groups`,
     told.left_out > 0 && `${some(told.left_out, "link")} not drawn that ${told.left_out === 1 ? "follows" : "follow"} from others`,
   ].filter(Boolean);
   return html`
@@ -427,16 +440,14 @@ const TimelineView = () => {
         <button aria-label="Zoom out" title="Zoom out (-)" onClick=${() => drawing.value.zoom(1 / 1.6)}>−</button>
         <button title="Show all of it (0)" onClick=${() => drawing.value.showAll()}>Fit</button>
         <span class="muted">
-          ${told.critical.length > 1 && html`<b class="bold-bar">▬</b> longest chain: ${some(told.critical.length)}, ${duration(told.critical_seconds)} · `}
-          ${some(told.begun)} begun${rest ? `, ${count(rest)} not yet` : ""}
+          ${told.critical.length > 1 && html`<b class="bold-bar">▬</b> longest chain: ${some(told.critical.length, "job")}, ${duration(told.critical_seconds)} · `}
+          ${some(told.begun, "job")} begun${rest ? `, ${count(rest)} not yet` : ""}
         </span>
       </div>
       <${Gantt} ref=${drawing} timeline=${told} name=${NAME} selected=${selected.value} onSelect=${select} onOpen=${openJob} />
     </div>
   `;
 };
-
-const oneLine = (text) => text.replace(/\s+/g, " ");
 
 const Row = (props) => {
   const { one } = props;
@@ -480,7 +491,7 @@ const ListView = () => {
         <input class="filter" type="search" aria-label="Filter jobs" placeholder="Filter by name, command, tag" value=${chosen.q} autocomplete="off" spellcheck="false" onInput=${typed} />
         <label><input type="checkbox" checked=${chosen.finished === "0"} onChange=${(event) => choose({ finished: event.target.checked ? "0" : "", n: "" })} /> Hide finished</label>
         ${filtered && html`<button class="link" onClick=${() => choose({ status: "", q: "", finished: "", n: "" })}>Clear filters</button>`}
-        <span class="muted" role="status">${found === total ? some(total) : `${count(found)} of ${some(total)}`}</span>
+        <span class="muted" role="status">${found === total ? some(total, "job") : `${count(found)} of ${some(total, "job")}`}</span>
       </div>
       ${
         jobs.length
@@ -518,15 +529,6 @@ const SHOWN = { graph: GraphView, list: ListView, timeline: TimelineView };
 
 // Keyboard
 
-const rows = () => [...document.querySelectorAll("tr[data-uid]")];
-const rowNow = () => document.activeElement?.closest?.("tr[data-uid]");
-function move(step) {
-  const all = rows();
-  const at = all.indexOf(rowNow());
-  const next = all[at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, at + step))];
-  next?.querySelector("a").focus({ focusVisible: true });
-  next?.scrollIntoView({ block: "nearest" });
-}
 const jobNow = () => {
   const uid = rowNow()?.dataset.uid;
   return (uid && list.value?.jobs.find((one) => one.uid === uid)) || job.value?.job;
@@ -599,7 +601,7 @@ const Queue = {
     return () => html`
       <${Header} />
       <main id="main" class="queue-page" tabindex="-1">
-        ${trouble.value && html`<p class="notice bad" role="alert">${trouble.value}</p>`}
+        <${Trouble} of=${trouble.value} />
         ${queue.value && html`<${Head} />`}
         ${
           queue.value &&

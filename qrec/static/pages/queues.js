@@ -1,20 +1,9 @@
 // All queues, and how each stands.
 
-import { Empty, Header, Status, Time, calmly, count, duration, following, getJson, html, keys, mount, onMounted, ref, shallowRef } from "/static/lib.js";
+import { Empty, Header, Status, Time, Trouble, count, duration, following, getJson, html, keys, loading, mount, move, onMounted } from "/static/lib.js";
 import { Progress, stateOf } from "/static/queueing.js";
 
-const queues = shallowRef(null);
-const trouble = ref("");
-
-async function load() {
-  try {
-    queues.value = (await getJson("/queues.json")).queues;
-    trouble.value = "";
-  } catch (error) {
-    trouble.value = error.message;
-  }
-}
-const loadSoon = calmly(load, 500);
+const { told: queues, trouble, load, loadSoon } = loading(async () => (await getJson("/queues.json")).queues, 500);
 
 const address = (queue) => `/queues/${encodeURIComponent(queue.name)}`;
 const SHOWN = ["running", "submitted", "queued", "failed", "cancelled", "skipped", "lost", "complete"];
@@ -44,12 +33,6 @@ const Row = (props) => {
   `;
 };
 Row.props = ["queue"];
-
-function move(step) {
-  const all = [...document.querySelectorAll("tr[data-name] a")];
-  const at = all.indexOf(document.activeElement);
-  all[at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, at + step))]?.focus({ focusVisible: true });
-}
 
 const Table = () => html`
   <table class="queues">
@@ -85,7 +68,7 @@ const Queues = {
       <${Header} />
       <main id="main" class="queues-page" tabindex="-1">
         <h1>Queues</h1>
-        ${trouble.value && html`<p class="notice bad" role="alert">${trouble.value}</p>`}
+        <${Trouble} of=${trouble.value} />
         ${
           queues.value &&
           (queues.value.length

@@ -11,8 +11,10 @@ import {
   Status,
   Time,
   Took,
+  Trouble,
   attempt as trying,
   calmly,
+  capital,
   colour,
   computed,
   confirm,
@@ -25,8 +27,10 @@ import {
   isDark,
   isFinal,
   keys,
+  loading,
   mount,
   nextTick,
+  oneLine,
   onMounted,
   onUnmounted,
   page,
@@ -43,15 +47,15 @@ import {
   size,
   toast,
   watch,
+  whereabouts,
 } from "/static/lib.js";
 import { LogView, drawn, pieces } from "/static/log.js";
+import { elements } from "/static/panel.js";
 
 const { uid } = page;
 const MAIN = ["cancel", "retry", "requeue", "send"]; // actions with a button of their own, in this order
 const SHOWN_HERE = ["output", "error", "screen"]; // actions whose answer this page shows anyway
 
-const told = shallowRef(null); // what the server says of the task
-const trouble = ref("");
 const goneSince = ref(false);
 const place = reactive(fromAddress());
 
@@ -84,18 +88,11 @@ const name = computed(() => task.value?.number ?? uid);
 
 // Loading
 
-async function load() {
-  try {
-    told.value = await getJson(`/tasks/${uid}.json${query({ attempt: place.attempt })}`);
-    trouble.value = "";
-    document.title = `${told.value.task.number} ${told.value.task.status} · qrec`;
-  } catch (error) {
-    if (error.status === 404) goneSince.value = true;
-    trouble.value = error.message;
-  }
-}
-
-const loadSoon = calmly(load, 250);
+/** `told`: what the server says of the task. */
+const { told, trouble, load, loadSoon } = loading(() => getJson(`/tasks/${uid}.json${query({ attempt: place.attempt })}`), 250, {
+  gone: () => (goneSince.value = true),
+});
+watch(told, ({ task: one }) => (document.title = `${one.number} ${one.status} · qrec`));
 
 // Acting
 
@@ -109,6 +106,7 @@ async function act(action) {
         title: action.options.length ? `${capital(action.name)} (task ${name.value})` : `${capital(action.name)} task ${name.value}?`,
         text: action.help,
         code: oneLine(task.value.command),
+        facts: whereabouts([task.value]),
         fields: action.options,
         action: capital(action.name),
         danger: action.name === "cancel",
@@ -126,17 +124,15 @@ async function act(action) {
 }
 
 const isEmpty = (value) => typeof value === "object" && Object.keys(value ?? {}).length === 0;
-const capital = (word) => word[0].toUpperCase() + word.slice(1).replaceAll("_", " ");
-const oneLine = (text) => (text || "").replace(/\s+/g, " ");
 
 async function rerun() {
-  const { command, pwd, user, host } = task.value;
+  const { command } = task.value;
   const { secrets } = told.value.can.rerun;
   const given = await confirm({
     title: `Rerun task ${name.value}?`,
     text: `It becomes attempt ${newest.value + 1}; what attempt ${newest.value} printed is kept.`,
     code: command,
-    facts: [["Folder", pwd], ["User", user], ["Host", host]],
+    facts: whereabouts([task.value]),
     fields: Array.from({ length: secrets }, (_, at) => ({
       name: `secret ${at + 1}`,
       help: "It was left out of the record.",
@@ -167,7 +163,7 @@ async function edit() {
   const argv = given.argv.split("\n");
   const sure = await confirm({
     title: "Run this?",
-    facts: [["Folder", task.value.pwd], ["User", task.value.user], ["Host", task.value.host]],
+    facts: whereabouts([task.value]),
     body: () => html`<pre class="diff">${wordDiff(words, argv)}</pre>`,
     action: "Run",
   });
@@ -191,6 +187,7 @@ async function erase() {
     title: `Delete task ${name.value}?`,
     text: "Its record, all its attempts and what they printed are removed for good.",
     code: oneLine(task.value.command),
+    facts: whereabouts([task.value]),
     action: "Delete",
     danger: true,
   });
@@ -428,7 +425,7 @@ const Reason = () => {
 
 const tabs = computed(() => {
   const { panel, queue } = told.value;
-  const has = panel.shows.length > 0 || !isEmpty(panel.data);
+  const has = panel.own || panel.shows.length > 0 || !isEmpty(panel.data);
   const word = queue ? "Queue" : { slurm: "Slurm", tmux: "tmux" }[task.value.executor] || capital(task.value.executor);
   return [
     ["output", "Output"],
@@ -680,8 +677,8 @@ const Differences = (props) => html`
           ([what, first, second]) => html`
             <tr key=${what}>
               <th scope="row">${what}</th>
-              <td>${textOf(what, first)}</td>
-              <td>${textOf(what, second)}</td>
+              <td>${textOf(what, first, props.missing)}</td>
+              <td>${textOf(what, second, props.missing)}</td>
             </tr>
           `,
         )}
@@ -689,10 +686,10 @@ const Differences = (props) => html`
     </table>
   </div>
 `;
-Differences.props = ["rows", "heads"];
+Differences.props = ["rows", "heads", "missing"];
 
-function textOf(what, value) {
-  if (value === null || value === undefined) return html`<span class="muted">none</span>`;
+function textOf(what, value, missing = "none") {
+  if (value === null || value === undefined) return html`<span class="muted">${missing}</span>`;
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (Array.isArray(value)) return value.map(what === "arguments" ? quoted : String).join(" ") || html`<span class="muted">none</span>`;
   if (typeof value === "object") return JSON.stringify(value);
@@ -737,6 +734,7 @@ const Compare = {
                   <${Differences}
                     rows=${rows.map((one) => [one.what, one.first, one.second])}
                     heads=${["", nameOf(first, second), nameOf(second, first)]}
+                    missing=${key === "usage" ? "not measured" : "none"}
                   />
                 </section>
               `,
@@ -906,8 +904,10 @@ const Attempts = () => {
 const Panel = {
   setup() {
     const parts = shallowRef({});
+    const own = shallowRef(null);
     const fetchParts = calmly(async () => {
-      parts.value = (await getJson(`/tasks/${uid}/panel.json`)).parts;
+      const answer = await getJson(`/tasks/${uid}/panel.json`);
+      [parts.value, own.value] = [answer.parts, answer.own];
     }, 1000);
     let timer = 0;
     onMounted(() => {
@@ -921,6 +921,7 @@ const Panel = {
       const { screen, ...rest } = parts.value;
       return html`
         <div class="sections">
+          ${own.value && html`<${Own} part=${own.value} />`}
           ${screen && html`<${Screen} part=${screen} />`}
           ${queue && html`<${QueuePart} of=${queue} />`}
           ${Object.entries(rest).map(
@@ -941,6 +942,21 @@ const Panel = {
         </div>
       `;
     };
+  },
+};
+
+/** What the executor's own template makes of the task. */
+const Own = {
+  props: ["part"],
+  setup(props) {
+    const box = ref(null);
+    const draw = () => box.value?.replaceChildren(...elements(props.part.html ?? ""));
+    onMounted(draw);
+    watch(() => props.part.html, draw, { flush: "post" });
+    return () =>
+      props.part.error
+        ? html`<section><p class="muted">${prose(props.part.error)}</p></section>`
+        : html`<section ref=${box} class="own"></section>`;
   },
 };
 
@@ -1023,7 +1039,7 @@ const TaskPage = {
     return () => html`
       <${Header} />
       <main id="main" class="task-page" tabindex="-1">
-        ${trouble.value && !goneSince.value && html`<p class="notice bad" role="alert">${trouble.value}</p>`}
+        <${Trouble} of=${!goneSince.value && trouble.value} />
         ${
           goneSince.value
             ? html`<${Empty} title="This task is gone"><p><a href="/tasks">All tasks</a></p><//>`

@@ -9,11 +9,13 @@ import {
   Status,
   Time,
   Took,
+  STATUSES,
+  Trouble,
   attempt,
+  backToPlace,
   calmly,
   computed,
   confirm,
-  connection,
   copy,
   count,
   duration,
@@ -23,25 +25,25 @@ import {
   isFinal,
   keys,
   mount,
-  nextTick,
+  move,
+  oneLine,
   onMounted,
   onUnmounted,
-  page,
   post,
   query,
   readOnly,
   reactive,
   ref,
-  remove,
+  rowNow,
   shallowReactive,
   shallowRef,
   size,
   toast,
   watch,
+  whereabouts,
+  worthTelling,
 } from "/static/lib.js";
 
-const STATUSES = ["running", "submitted", "queued", "failed", "complete", "cancelled", "skipped", "lost"];
-const ALWAYS = ["running", "queued", "failed", "complete"]; // shown even when there are none of them
 const SINCE = [["", "any time"], ["1h", "last hour"], ["24h", "last 24 hours"], ["7d", "last 7 days"], ["30d", "last 30 days"]];
 const MORE = [
   ["tag", "Tag", "nightly"],
@@ -98,17 +100,18 @@ async function fetchPage() {
   return getJson(dataAddress(), { signal: request.signal });
 }
 
-/** What ahead.js has asked for while the modules were loading, once; null if that came to nothing. */
+/** What the browser has asked for while the modules were loading, as the page told it to; null if nothing came. */
 async function takeAhead() {
-  const { ahead } = window;
-  window.ahead = null;
-  return ahead;
+  const link = document.querySelector("link[rel=preload][as=fetch]");
+  if (!link) return null;
+  link.remove();
+  return fetch(link.href).then((answer) => (answer.ok ? answer.json() : null), () => null);
 }
 
 let loads = 0;
 
-/** Show the page that the address names. */
-async function load() {
+/** Show the page that the address names; `isBack` says that somebody may come back to it. */
+async function load({ isBack = false } = {}) {
   const mine = (loads += 1);
   loading.value = true;
   try {
@@ -117,6 +120,7 @@ async function load() {
     if (mine !== loads) return;
     show(told);
     trouble.value = "";
+    if (isBack) backToPlace();
   } catch (error) {
     if (error.name === "AbortError" || mine !== loads) return;
     trouble.value = error.message;
@@ -213,7 +217,7 @@ function choose(changes, { replace = false } = {}) {
 
 window.addEventListener("popstate", () => {
   Object.assign(chosen, fromAddress());
-  load();
+  load({ isBack: true });
 });
 
 let typing = 0;
@@ -242,7 +246,7 @@ const clearFilters = () => choose(Object.fromEntries(NAMES.map((name) => [name, 
 
 const StatusCounts = () => {
   const counts = answer.value?.counts || {};
-  const names = STATUSES.filter((name) => ALWAYS.includes(name) || counts[name] || chosen.status === name);
+  const names = worthTelling(counts, chosen.status);
   const number = (name) => (counts[name] === null || counts[name] === undefined ? "" : count(counts[name]));
   return html`
     <nav class="counts" aria-label="Tasks by status" aria-live="polite">
@@ -402,6 +406,7 @@ const Row = (props) => {
       <td class="state"><${Status} of=${task.status} /></td>
       <td class="what">
         <div>
+          ${task.queue && task.name && html`<a class="job" tabindex="-1" href=${jobAddress(task)} title=${`Job ${task.name} of the queue ${task.queue}`}>${task.name}</a>`}
           <a class="command" href=${`/tasks/${task.number}`} title=${task.command}>${oneLine(task.command)}</a>
           ${(task.tags || []).map(
             (tag) => html`<a class="tag" key=${tag} tabindex="-1" ...${link({ tag })} title=${`Tagged ${tag}`}>${tag}</a>`,
@@ -418,7 +423,7 @@ const Row = (props) => {
       <td class="host" title=${task.host}>${task.host}</td>
       <td class="when"><${Time} at=${task.started || task.created} /></td>
       <td class="number duration"><${Took} task=${task} /></td>
-      <td class="number memory">${size(task.usage?.memory) || html`<span class="muted">–</span>`}</td>
+      <td class="number memory">${memoryOf(task, final) || html`<span class="muted">–</span>`}</td>
       <td class="number exit">${task.returncode ?? html`<span class="muted">–</span>`}</td>
       <td class="history"><${History} runs=${task.history} /></td>
       ${!readOnly && html`<td class="act">${!isGone && actionOf(task, final)}</td>`}
@@ -427,7 +432,13 @@ const Row = (props) => {
 };
 Row.props = ["task"];
 
-const oneLine = (text) => text.replace(/\s+/g, " ");
+const jobAddress = (task) => `/queues/${encodeURIComponent(task.queue)}${query({ job: task.uid })}`;
+
+/** What it used at its peak; of what runs, what it uses now. */
+const memoryOf = (task, final) =>
+  final || !task.uses?.memory
+    ? size(task.usage?.memory)
+    : html`<span class="counting" title="In use now">${size(task.uses.memory)}</span>`;
 
 const actionOf = (task, final) =>
   final
@@ -514,6 +525,7 @@ async function inBulk(action, word, done, tasks, fits, why, danger = false) {
     title: `${word} ${some(suited)}?`,
     text: left ? `${count(left)} of the ${count(tasks.length)} selected ${left === 1 ? "is" : "are"} left out: ${why}.` : "",
     code: commandsOf(suited),
+    facts: whereabouts(suited),
     action: suited.length === 1 ? word : `${word} ${count(suited.length)}`,
     danger,
   });
@@ -558,18 +570,8 @@ const Selection = () => {
 
 // Keyboard
 
-const rowNow = () => document.activeElement?.closest?.("tr[data-uid]");
 const taskNow = () => rows.value.find((task) => task.uid === rowNow()?.dataset.uid);
 const tasksNow = () => (selection().length ? selection() : [taskNow()].filter(Boolean));
-
-function move(step) {
-  const all = [...document.querySelectorAll("tr[data-uid]")];
-  if (!all.length) return;
-  const at = all.indexOf(rowNow());
-  const next = all[at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, at + step))];
-  next.querySelector("a.command").focus({ focusVisible: true });
-  next.scrollIntoView({ block: "nearest" });
-}
 
 const onTasks = (call) => () => {
   const tasks = tasksNow();
@@ -637,7 +639,7 @@ const Tasks = {
   setup() {
     keys(readOnly ? SHORTCUTS : [...SHORTCUTS, ...CHANGES]);
     following({ tasks: true }, { changed: onChanged }, updateSoon);
-    onMounted(load);
+    onMounted(() => load({ isBack: true }));
     onMounted(async () => {
       const told = await getJson("/executors.json").catch(() => null);
       executors.value = (told?.executors || []).map((one) => one.name || one);
@@ -656,7 +658,7 @@ const Tasks = {
       <main id="main" class="tasks-page" tabindex="-1">
         <h1 class="hidden">Tasks</h1>
         <${Filters} />
-        ${trouble.value && html`<p class="notice bad" role="alert">${trouble.value}</p>`}
+        <${Trouble} of=${trouble.value} />
         <div class="pill-place" role="status">
           ${
             waiting.value.length > 0 &&

@@ -15,7 +15,8 @@ import pickle
 import select
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from qrec.errors import StaleTask
 from qrec.stores.base import Query
@@ -28,13 +29,27 @@ if TYPE_CHECKING:
 
     Factory = Callable[[], Store]
 
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], timeout: float = 30, what: str = "") -> T:
+    """Returns what `condition` gives as soon as that is true; fails the test when `timeout` seconds pass first."""
+    deadline = time.monotonic() + timeout
+    pause = 0.002
+    while not (result := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout:g} s for {what or condition}, last got {result!r}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+    return result
+
 
 class Elsewhere:
     """A call in a process of its own, which is ready when this returns and starts with `go`."""
 
     def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", "from tests.contract.processes import serve; serve()"],
+            [sys.executable, "-c", "from qrec.testing.processes import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

@@ -20,8 +20,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from qrec.errors import (
     DuplicateTask,
@@ -34,7 +32,7 @@ from qrec.errors import (
 )
 from qrec.stores.base import CHANGEABLE, LASTING, REMOVED, Bundle, Query, Store
 from qrec.task import MOVES, UNFINISHED, Kept, Status, Task, new_uid
-from tests.contract.processes import (
+from qrec.testing.processes import (
     Elsewhere,
     add_and_delete,
     add_in_two_steps,
@@ -46,84 +44,31 @@ from tests.contract.processes import (
     hold,
     note_often,
     together,
+    wait_until,
 )
-from tests.helpers import wait_until
+from qrec.testing.samples import NAMES, QUEUES, TIMES, WEIRD, Samples, examples
 
 Factory = Callable[[], Store]
 
 EVERY_MOVE = list(itertools.product(Status, Status))
 
-#: Names of folders on which careless stores trip.
-WEIRD = [
-    "two words",
-    "quote ' and \"",
-    "new\nline",
-    "gr\u00fc\u00df-\u65e5\u672c",
-    "50%25?x=1#y&z",
-    "-rf",
-    "semi;colon$HOME",
-    "dots..db",
-]
-
-#: Bytes as an operating system hands them over: any but NUL, UTF-8 or not.
-WORDS = st.binary(max_size=12).map(lambda raw: os.fsdecode(raw.replace(b"\0", b"")))
-NUMBERS = st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False)
-JSON = st.recursive(
-    st.none() | st.booleans() | NUMBERS | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
-NOTES = st.dictionaries(st.text(max_size=5), JSON, max_size=3)
-
-TIMES = ["2026-01-01T00:00:00.000000Z", "2026-01-01T00:00:00.000001Z", "2026-06-01T12:00:00.000000Z"]
-FOLDERS = ["/", "/a", "/a/b", "/ab", "/a_b", "/axb", "/a%", "/a/b/c", "/A", "", "/gr\u00fc\u00df/x", "/gr\u00fc\u00df"]
-TAGS = ["a", "b", "A", "a b", "%", "\u00e9", "a,b"]
-QUEUES = ["q", "Q", "a b/..", "\udcff"]
-NAMES = ["1", "001", "True", "--x", 'it\'s "so"', "new\nline", "\u00e9", "\udcff", ""]
-
-TASKS = st.builds(
-    lambda **fields: Task(uid=new_uid(fields["executor"]), argv=("x",), **fields),
-    executor=st.sampled_from(["shell", "slurm", "Shell"]),
-    status=st.sampled_from(Status),
-    created=st.sampled_from(TIMES),
-    pwd=st.sampled_from(FOLDERS),
-    tags=st.lists(st.sampled_from(TAGS), max_size=3, unique=True).map(tuple),
-    host=st.sampled_from(["box", "Box", ""]),
-    user=st.sampled_from(["ada", "ben"]),
-    returncode=st.none() | st.sampled_from([0, 1, 137]),
-    started=st.none() | st.sampled_from(TIMES),
-    ended=st.none() | st.sampled_from(TIMES),
-    usage=st.fixed_dictionaries({}, optional={"memory": st.sampled_from([0, 5, 10**12]), "cpu": st.just(0.5)}),
-    facts=st.fixed_dictionaries(
-        {}, optional={"commit": st.sampled_from(["abc1", "ab*", "[a"]), "dirty": st.just(True)}
-    ),
-    queue=st.none() | st.sampled_from(QUEUES),
-    name=st.none() | st.sampled_from(NAMES),
-)
-QUERIES = st.builds(
-    Query,
-    statuses=st.frozensets(st.sampled_from(Status), max_size=3),
-    executor=st.none() | st.sampled_from(["shell", "slurm", "tmux"]),
-    tags=st.frozensets(st.sampled_from(TAGS), max_size=2),
-    since=st.none() | st.sampled_from(TIMES),
-    until=st.none() | st.sampled_from(TIMES),
-    cwd=st.none() | st.sampled_from([*FOLDERS, "/a/", "//"]),
-    host=st.none() | st.sampled_from(["box", ""]),
-    user=st.none() | st.just("ada"),
-    commit=st.none() | st.sampled_from(["ab", "ab*", "[", ""]),
-    longer=st.none() | st.sampled_from([0.0, 0.5, 60.0, 1e9]),
-    memory_over=st.none() | st.sampled_from([0, 5, 10**9]),
-    code=st.none() | st.sampled_from([0, 1, 137]),
-    queue=st.none() | st.sampled_from([*QUEUES, "", "nobody"]),
-    name=st.none() | st.sampled_from([*NAMES, "nobody"]),
-    above=st.none() | st.integers(0, 200),
-)
-
 #: The task of a store whose lock is held.
 HELD = "shell-4e1d0000-0000-4000-8000-000000000000"
 
-#: Every example meets the same store, which the tests empty or only add to.  A slow disk is no failure.
-examples = partial(settings, deadline=None, suppress_health_check=list(HealthCheck))
+
+class Ear:
+    """Hears what a store tells of its changes; None stands for a step that has been made."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[Status, int, Status | None] | None] = []
+
+    def moved(self, task: Task, was: Status | None) -> None:
+        """A task is about to take its status."""
+        self.heard.append((task.status, task.attempt, was))
+
+    def committed(self) -> None:
+        """It has."""
+        self.heard.append(None)
 
 
 def make(**fields: Any) -> Task:
@@ -219,9 +164,10 @@ class StoreContract:
         assert added == task.copy(number=1)
         assert other.get(task.uid) == other.numbered(1) == other.find()[0] == added
 
-    @given(argv=st.lists(WORDS, min_size=1, max_size=4).map(tuple), message=WORDS, pwd=WORDS, data=NOTES)
-    @examples(max_examples=60)
-    def test_every_word_is_kept_exactly(self, store, argv, message, pwd, data):
+    @examples(60)
+    def test_every_word_is_kept_exactly(self, store, samples: Samples):
+        argv = tuple(samples.several(samples.word, 4, least=1))
+        message, pwd, data = samples.word(), samples.word(), samples.notes()
         added = store.add(make(argv=argv, message=message, pwd=pwd, data=data))
         assert (added.argv, added.message, added.pwd, added.data) == (argv, message, pwd, data)
         assert store.get(added.uid) == added
@@ -406,6 +352,38 @@ class StoreContract:
         with pytest.raises(NoSuchTask):
             store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=Kept(stdout=b"lost"), known=running)
         assert snapshot(other) == []
+
+    def test_hooks_hear_of_each_change_of_status_once(self, store, monkeypatch):
+        ear = Ear()
+        monkeypatch.setattr(store, "firing", ear, raising=False)
+        task = store.add(make())
+        store.swap(task.uid, (Status.RUNNING, 1), Status.FAILED)
+        with pytest.raises(StaleTask):
+            store.swap(task.uid, (Status.RUNNING, 1), Status.LOST)
+        store.change(task.uid, message="a note")
+        store.add_all([Bundle(task=make(status=Status.FAILED))])
+        store.archive(task.uid, (Status.FAILED, 1), Status.QUEUED)
+        heard = [(Status.RUNNING, 1, None), (Status.FAILED, 1, Status.RUNNING), (Status.QUEUED, 2, None)]
+        assert [told for told in ear.heard if told is not None] == heard
+        assert ear.heard[-1] is None, "it is told that the step has been made"
+        ear.heard.clear()
+        with store.together():
+            store.swap(task.uid, (Status.QUEUED, 2), Status.RUNNING)
+            store.swap(task.uid, (Status.RUNNING, 2), Status.COMPLETE)
+            assert None not in ear.heard
+        assert ear.heard == [(Status.RUNNING, 2, Status.QUEUED), (Status.COMPLETE, 2, Status.RUNNING), None]
+
+    def test_what_hooks_have_noted_is_kept(self, store, other):
+        """Whoever ends a task, or runs it again, may have read it before they noted anything."""
+        task = store.add(make(data={"own": 1}))
+        noted = [{"name": "a"}]
+        other.change(task.uid, data={**task.data, "hooks": noted})
+        ended = store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, data={"own": 2})
+        assert ended.data == other.get(task.uid).data == {"own": 2, "hooks": noted}
+        assert store.change(task.uid, data={"own": 3, "hooks": []}).data == {"own": 3, "hooks": noted}
+        assert store.change(task.uid, data={"hooks": [*noted, {"name": "b"}]}).data["hooks"] == [*noted, {"name": "b"}]
+        again = store.archive(task.uid, (Status.COMPLETE, 1), Status.RUNNING)
+        assert again.data == other.get(task.uid).data == {"hooks": [*noted, {"name": "b"}]}
 
     def test_search_knows_what_a_swap_of_a_known_task_changed(self, store, other):
         task = store.add(make())
@@ -594,9 +572,10 @@ class StoreContract:
         told = [(event.uid, event.number, event.kind) for event in other.events()]
         assert told == [(name, 0, "queue") for name in ["q", "r", "q", "q", "nobody"]]
 
-    @given(st.lists(st.tuples(st.sampled_from(QUEUES) | WORDS.filter(bool), st.none() | NOTES), max_size=6))
-    @examples(max_examples=40)
-    def test_policies_are_kept_exactly(self, store, changes):
+    @examples(40)
+    def test_policies_are_kept_exactly(self, store, samples: Samples):
+        names = [*QUEUES, *filter(None, samples.several(samples.word, 4))]
+        changes = samples.several(lambda: (samples.choice(names), samples.maybe(samples.notes())), 6)
         for name in store.policies():
             store.set_policy(name, None)
         expected = {}
@@ -777,17 +756,16 @@ class StoreContract:
         assert other.kept(task.uid, 1) == Kept(stderr=b"oops")
         assert other.kept(task.uid, 2) is None
 
-    @given(stdout=st.binary(), stderr=st.binary(), timing=st.binary(min_size=1))
-    @examples(max_examples=60)
-    def test_output_is_kept_exactly(self, store, stdout, stderr, timing):
+    @examples(60)
+    def test_output_is_kept_exactly(self, store, samples: Samples):
         task = store.add(make())
-        kept = Kept(stdout=stdout, stderr=stderr, timing=timing)
+        kept = Kept(stdout=samples.block(100), stderr=samples.block(100), timing=samples.block(20, least=1))
         store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=kept)
         assert store.kept(task.uid, 1) == kept
 
-    @given(extras=st.dictionaries(st.sampled_from(["series", "patch", "script"]), st.binary(min_size=1)))
-    @examples(max_examples=20)
-    def test_what_lies_beside_the_output_is_kept_exactly(self, store, extras):
+    @examples(20)
+    def test_what_lies_beside_the_output_is_kept_exactly(self, store, samples: Samples):
+        extras = {name: samples.block(50, least=1) for name in samples.some(["series", "patch", "script"], 3)}
         task = store.add(make())
         kept = Kept(stdout=b"one", timing=b"t", extras=extras)
         store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=kept)
@@ -1001,9 +979,9 @@ class StoreContract:
             store.resolve("shell")
         assert caught.value.uids == (second.uid, first.uid)
 
-    @given(tasks=st.lists(TASKS, max_size=8), queries=st.lists(QUERIES, min_size=1, max_size=8))
-    @examples(max_examples=40)
-    def test_queries_mean_what_they_say(self, store, tasks, queries):
+    @examples(40)
+    def test_queries_mean_what_they_say(self, store, samples: Samples):
+        tasks, queries = samples.several(samples.task, 8), samples.several(samples.query, 8, least=1)
         for task in store.find():
             store.delete(task.uid)
         added = [store.add(task) for task in tasks]
@@ -1016,9 +994,9 @@ class StoreContract:
             assert store.count(query) == len(expected)
             assert store.find(query, limit=2) == expected[-2:]
 
-    @given(tasks=st.lists(TASKS, max_size=5), output=st.binary(max_size=20))
-    @examples(max_examples=30)
-    def test_whole_tasks_are_taken_in_as_they_are(self, store, tasks, output):
+    @examples(30)
+    def test_whole_tasks_are_taken_in_as_they_are(self, store, samples: Samples):
+        tasks, output = samples.several(samples.task, 5), samples.block(20)
         for task in store.find():
             store.delete(task.uid)
         numbered = [task.copy(turn=index) for index, task in enumerate(tasks)]

@@ -1,0 +1,1 @@
+"""A store for qrec that is one text file."""

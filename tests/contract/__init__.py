@@ -1,1 +1,0 @@
-"""One suite a contract, to be subclassed by whoever implements it."""

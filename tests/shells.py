@@ -1,0 +1,89 @@
+"""Interactive shells on terminals, into which the tests type."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from qrec.api import Qrec, Query
+from qrec.task import Task
+from tests.terminals import INTR, Terminal
+
+ARGV = {
+    "bash": ("bash", "--norc", "--noprofile", "-i"),
+    "zsh": ("zsh", "-f", "-i"),
+    "fish": ("fish", "--no-config", "-i"),
+}
+INIT = {
+    "bash": 'eval "$(qrec init bash)"',
+    "zsh": 'PS1="@ "; eval "$(qrec init zsh)"',
+    "fish": 'function fish_prompt; echo "@ "; end; qrec init fish | source',
+}
+
+
+class Shell(Terminal):
+    """A shell that was set up by `qrec init`, unless `init` is another line.
+
+    A line behind a space is not recorded: the tests ask with such ones.
+    """
+
+    def __init__(self, kind: str, folder: Path, init: str | None = None, **changes: str | None) -> None:
+        self.kind = kind
+        self.marks = itertools.count(100)
+        plain: dict[str, str | None] = {
+            "TERM": "xterm", "PS1": "@ ", "HISTFILE": None, "QREC_SHELL_TYPED": "1", "fish_greeting": "", **changes
+        }  # fmt: skip
+        super().__init__(ARGV[kind], (50, 200), **plain)
+        self.type(f" cd '{folder}'")
+        self.type(INIT[kind] if init is None else init)
+
+    def __enter__(self) -> Shell:
+        return self
+
+    def type(self, *lines: str) -> None:
+        """Type lines, and wait until the shell has done with them."""
+        for line in lines:
+            self.send(line.encode() + b"\r")
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the shell has read all that was typed."""
+        mark = next(self.marks)
+        sum_of = f"(math {mark} + 1000)" if self.kind == "fish" else f"$(({mark} + 1000))"
+        self.send(f" echo '<'{sum_of}'>'\r".encode())
+        self.wait_for(b"<%d>" % (mark + 1000))
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C, and wait for the next prompt: what is typed before that is thrown away."""
+        self.look()
+        self.taken = len(self.seen)
+        self.send(INTR)
+        self.wait_for(b"^C" if self.kind == "fish" else b"@ ")
+        self.settle()
+
+    def ask(self, words: str) -> str:
+        """What a command prints, without its being recorded."""
+        mark = next(self.marks)
+        self.send(f" echo '<''{mark}:'; {words}; echo ':''{mark}>'\r".encode())
+        self.wait_for(b"<%d:\r\n" % mark)
+        return self.wait_for(b":%d>" % mark).decode().removesuffix(f":{mark}>").replace("\r\n", "\n").strip("\n")
+
+
+def typed() -> list[Task]:
+    """The lines that were recorded as typed, in their order."""
+    return sorted(Qrec().find(Query(executor="typed"), None), key=lambda task: task.created)
+
+
+def lines() -> list[str]:
+    """The same as text."""
+    return [task.command for task in typed()]
+
+
+def spools(home: Path) -> list[Path]:
+    """The files to which shells append."""
+    return sorted(home.glob("typed/*"))
+
+
+def spooled(home: Path) -> bytes:
+    """All that is in them."""
+    return b"".join(path.read_bytes() for path in spools(home))

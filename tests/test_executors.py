@@ -1,0 +1,38 @@
+"""The contract of executors, run over those that come with qrec; slurm's is in tests/slurm."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from qrec.executors.queue import QueueExecutor
+from qrec.executors.shell import ShellExecutor
+from qrec.executors.tmux import TmuxExecutor
+from qrec.testing import ExecutorContract
+from tests.helpers import environment
+
+
+class TestShell(ExecutorContract):
+    @pytest.fixture
+    def kind(self):
+        return ShellExecutor
+
+
+class TestQueue(ExecutorContract):
+    @pytest.fixture
+    def kind(self):
+        return QueueExecutor
+
+
+class TestTmux(ExecutorContract):
+    waits = False
+
+    @pytest.fixture
+    def kind(self):
+        return TmuxExecutor
+
+    @pytest.fixture
+    def command(self):
+        yield lambda line: ("tmux", "new-session", "-d", line)
+        subprocess.run(["tmux", "kill-server"], capture_output=True, env=environment())
