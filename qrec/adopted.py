@@ -465,7 +465,7 @@ class Adoption(Recording):
 
     def last_of(self, pane: Spliced) -> Ended | None:
         """Wait for the last output of a pane; return the end that tmux told, if it did."""
-        from qrec.process import shim_ended
+        from qrec.shim import shim_ended
 
         grew, size = time.monotonic(), -1
         deadline = grew + PIPED

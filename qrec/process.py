@@ -1,8 +1,8 @@
 """One child process: how its streams are connected, how it is signalled, how it ended.  Knows nothing of tasks.
 
 A child in the foreground stays in qrec's own session and process group, so that Ctrl-C, job control and the
-terminal stay the kernel's business; its stdout and stderr are pipes that `Pump` empties.  A child that runs
-unattended writes its own files under `SHIM`, a small sh script that outlives qrec and keeps the return code.
+terminal stay the kernel's business; its stdout and stderr are pipes that `Pump` empties.  What runs
+unattended is the business of `shim`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import select
 import signal
 import time
-from _thread import allocate_lock, get_ident, start_new_thread
+from _thread import start_new_thread
 
 from qrec.errors import CommandNotFound, CouldNotStart, NotExecutable
 from qrec.task import Record
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20  #: bytes a read asks for, and the size wished for each pipe
 QUIET = 0.15  #: seconds of silence after the command's end until a grandchild's hold on its streams is given up
 LINGER = 1.0  #: seconds after the command's end until even a talking grandchild is handed over
-SHIM_START = 1.0  #: seconds that are waited for a shim to tell which process it has started
 GRACE = 10.0  #: seconds between asking a process to end and killing it
 MEMORY_UNIT = 1 if os.uname().sysname == "Darwin" else 1024  #: bytes in a unit of `ru_maxrss`
 COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  #: what Python sets LC_CTYPE to where there is no locale
@@ -261,6 +260,11 @@ def own_status(name: str) -> str:
             return next((line.split()[1] for line in file if line.startswith(f"{name}:")), "")
     except OSError:
         return ""
+
+
+def own_umask() -> str:
+    """Our umask in octal digits; to be asked for by the usual call it would have to be changed, under other threads."""
+    return own_status("Umask") or "022"
 
 
 def reap(pid: int, floor: int = 0) -> Ended:
@@ -677,253 +681,3 @@ def exit_descriptor(pid: int) -> int:
 
     start_new_thread(wait, ())
     return outlet
-
-
-# Signals and the time limit
-
-#: What stops a job, and can be blocked.
-STOPS = frozenset({signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU})
-#: What is passed on to the command when it is sent to qrec alone.
-PASSED_ON = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-#: Of these, the ones that end qrec as well once the command has died of them.
-DEADLY = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP})
-#: What we send to ourselves when all that was sent before is to be seen.
-MARK = signal.SIGRTMAX
-
-
-class Watch:
-    """Looks after a child from a thread: passes signals on, ends it at its time limit.
-
-    A thread, since the pump may be blocked in a write to a slow reader.  The signals are blocked rather than handled,
-    so that ignored ones stay ignored for the command (nohup), and `sigwaitinfo` tells who sent them: what the
-    terminal sends, the command has received itself, being in the same process group.
-
-        with Watch(limit=600) as watch:
-            watch.guard(spawn(..., mask=watch.mask))
-    """
-
-    def __init__(
-        self,
-        limit: float | None = None,
-        signals: bool = True,
-        grace: float = GRACE,
-        alarm: Alarm | None = None,
-        job_control: bool = False,
-    ) -> None:
-        self.limit = limit
-        self.grace = grace
-        self.alarm = alarm if signals else None  #: rung when the window's size changes, and when the command stops
-        #: What must not stop us until it has stopped the command.
-        self.stops: frozenset[int] = STOPS if signals and job_control else frozenset()
-        self.signals = {*PASSED_ON, signal.SIGCONT, MARK} if signals else set()
-        if self.alarm is not None:
-            self.signals |= {signal.SIGCHLD, signal.SIGWINCH}
-        self.mask: set[int] = set()
-        self.received: list[int] = []
-        self.timed_out = False
-        self.over = False
-        self.child: int | None = None
-        self.drained = allocate_lock()
-        self.alone = False  #: whether there is no thread to look after the child
-
-    def __enter__(self) -> Watch:
-        self.mask = set(signal.pthread_sigmask(signal.SIG_BLOCK, self.signals | self.stops))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over = True
-        while self.stops and signal.sigtimedwait(self.stops, 0) is not None:
-            pass  # it was for the command, which is over
-        if self.signals:
-            signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
-
-    def guard(self, pid: int) -> None:
-        """Begin to look after the child."""
-        self.child = pid
-        if self.signals or self.limit is not None:
-            deadline = None if self.limit is None else time.monotonic() + self.limit
-            try:
-                start_new_thread(self.look_after, (deadline,))
-            except RuntimeError:  # no memory, or no more threads are allowed
-                self.leave_alone()
-
-    def leave_alone(self) -> None:
-        """Do without the thread: signals do to us what they do to anybody."""
-        self.alone = True
-        self.signals, self.stops = set(), frozenset()
-        signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
-
-    def release(self) -> None:
-        """The child has ended: its pid may be somebody else's from now on.
-
-        Returns when all that was sent to us until now is in `received`: what it died of may not have been taken yet.
-        Signals are taken in the order of their numbers, so the mark comes last; a real-time signal, since others of
-        one number that wait are counted as one.
-        """
-        self.child = None
-        if self.signals:
-            self.drained.acquire()
-            os.kill(os.getpid(), MARK)
-            self.drained.acquire(timeout=2 * self.grace + GRACE)  # it may be ending descendants; never hang on it
-
-    def look_after(self, deadline: float | None) -> None:
-        """Wait for signals until the deadline, end the child then, and go on waiting."""
-        while not self.over:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            info = signal.sigwaitinfo(self.signals) if left is None else signal.sigtimedwait(self.signals, left)
-            if info is None:
-                deadline = None
-                self.end_child()
-                if not self.signals:
-                    return
-            elif info.si_signo == MARK:
-                self.drained.release()
-            elif info.si_signo in (signal.SIGCHLD, signal.SIGWINCH):
-                self.ring()
-            else:
-                self.pass_on(info)
-
-    def ring(self) -> None:
-        """Let the pump look at the terminal and at the command."""
-        if self.alarm is not None:
-            self.alarm.ring()
-
-    def end_child(self) -> None:
-        """End the child at its time limit, unless it has ended by itself."""
-        if self.child is not None:
-            self.timed_out = True
-            end_family(self.child, self.grace)
-
-    def pass_on(self, info: signal.struct_siginfo) -> None:
-        """Pass a signal on to the child; remember it if it is a deadly one.
-
-        The kernel's own (positive codes: the terminal's) went to the whole group and so to the child, but for the
-        hang-up of a terminal, which is told to the session's leader alone.  What the child sent, it sent to the group.
-        Of others nobody can tell whether they meant the group: twice is better than never.
-        """
-        if info.si_signo in DEADLY:
-            self.received.append(info.si_signo)
-        if info.si_signo == signal.SIGCONT:
-            self.ring()  # the window's size may have changed meanwhile
-        child = self.child
-        if child is None:
-            return  # the command has ended, and its record is being closed
-        hung_up = info.si_signo == signal.SIGHUP and os.getsid(0) == os.getpid()
-        if hung_up or (info.si_code <= 0 and info.si_pid != child):
-            send(child, info.si_signo)
-
-
-def die_of(number: int) -> None:
-    """End this process by a signal, so that whoever waits for it sees that death and no mere code."""
-    import resource
-
-    if number in (signal.SIGQUIT,):
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-    signal.pthread_kill(get_ident(), number)  # to the process, the waiting thread might take it
-
-
-# Unattended
-
-#: Runs a command that nobody watches: `sh -c SHIM qrec-shim ATTEMPT-FOLDER WORKING-FOLDER UMASK COMMAND...`.
-#: - `started` is created exclusively before anything else: whoever creates it runs the command, nobody runs it twice.
-#: - Signals to the group must not end the shim before it has written the code; `trap :` and not `trap ''`, since an
-#:   ignored signal would be inherited by the command.
-#: - It exits with the command's code, for the time when the folder has gone or the disk is full.
-#: - `process` and `ended` are whole once they end in a newline: one write each, so no `mv` has to be forked.
-SHIM = """\
-folder=$1 pwd=$2 umask=$3; shift 3
-umask 077
-set -C; true 2>/dev/null >"$folder/started" || exit 0; set +C
-trap : HUP INT QUIT TERM USR1 USR2
-(
-    read -r pid _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ _ ticks _ </proc/self/stat
-    echo "$pid $ticks" >"$folder/process"
-    umask "$umask"
-    [ -z "$pwd" ] || cd -- "$pwd" || exit 125
-    exec "$@"
-) </dev/null >"$folder/stdout" 2>"$folder/stderr"
-code=$?
-echo "$code" >"$folder/ended"
-exit "$code"
-"""
-
-
-def spawn_unattended(argv: Sequence[str], folder: str, cwd: str, env: Mapping[str, str] | None = None) -> int:
-    """Start a command under the shim in a process group of its own; return the shim's pid.
-
-    The command writes `stdout` and `stderr` in the attempt's folder, its return code comes to `ended`, and its pid and
-    start ticks to `process`.  Without a `cwd` it stays where we are.
-    """
-    if cwd:
-        must_exist(cwd)
-    words = ["/bin/sh", "-c", SHIM, "qrec-shim", folder, cwd, own_umask(), *argv]
-    null = os.open(os.devnull, os.O_RDWR)
-    try:
-        return spawn(words, {0: null, 1: null, 2: null}, env=env, own_group=True)
-    finally:
-        os.close(null)
-
-
-def own_umask() -> str:
-    """Our umask in octal digits; to be asked for by the usual call it would have to be changed, under other threads."""
-    return own_status("Umask") or "022"
-
-
-def shim_process(folder: str) -> tuple[int, int] | None:
-    """The pid and start ticks of the command under a shim or a keeper; None before it began."""
-    words = (shim_line(folder, "process") or kept_line(folder, 0)).split()
-    return (int(words[0]), int(words[1])) if len(words) == 2 else None
-
-
-def shim_process_soon(folder: str) -> tuple[int, int] | None:
-    """The same as soon as the shim has told it, which takes it some milliseconds; None if it does not come to that."""
-    deadline = time.monotonic() + SHIM_START
-    while (found := shim_process(folder)) is None and not shim_ended(folder) and time.monotonic() < deadline:
-        time.sleep(0.001)
-    return found
-
-
-def shim_ended(folder: str) -> Ended | None:
-    """How the command under a shim ended; None while it runs.
-
-    A code above 128 reads as death by a signal, or as an exit with that code: sh does not tell them apart.
-    """
-    line = shim_line(folder, "ended")
-    if line:
-        written = os.stat(os.path.join(folder, "ended")).st_mtime
-        return Ended(returncode=int(line), signal=death_told_by(int(line)), at=written)
-    words = kept_line(folder, 1).split()
-    if len(words) != 5:
-        return None
-    code, number, at, cpu, memory = words
-    return Ended(returncode=int(code), signal=int(number) or None, at=float(at), cpu=float(cpu), memory=int(memory))
-
-
-def death_told_by(code: int) -> int | None:
-    """The signal that a shell tells of by a code, if it is that."""
-    return code - 128 if 128 < code < 128 + signal.NSIG else None
-
-
-def shim_unheard(folder: str) -> bool:
-    """Whether a shim that has ended could not write the code: its folder was removed, or the disk was full."""
-    return not os.path.exists(os.path.join(folder, "started")) or (
-        os.path.exists(os.path.join(folder, "ended")) and not shim_line(folder, "ended")
-    )
-
-
-def kept_line(folder: str, number: int) -> str:
-    """One of the lines that a keeper writes to `started`: who runs, and how it ended; nothing if it is not there."""
-    lines = shim_line(folder, "started").split("\n")
-    return lines[number] if len(lines) > number and lines[0][:1].isdigit() else ""
-
-
-def shim_line(folder: str, name: str) -> str:
-    """The line in one of the shim's files, or nothing as long as it is not wholly written."""
-    try:
-        with open(os.path.join(folder, name)) as file:
-            line = file.read()
-    except OSError:
-        return ""
-    return line.strip() if line.endswith("\n") else ""

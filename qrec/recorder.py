@@ -19,22 +19,16 @@ from qrec.process import (
     Pump,
     Tap,
     Unrecorded,
-    Watch,
     boot_id,
     closed_descriptors,
-    death_told_by,
     end_family,
     exit_descriptor,
     own_peak,
     pid_namespace,
     reap,
-    shim_ended,
-    shim_process,
-    shim_process_soon,
-    shim_unheard,
-    spawn_unattended,
     start_ticks,
 )
+from qrec.signals import Watch
 from qrec.task import Record, Status, Task, timestamp
 
 TYPE_CHECKING = False
@@ -127,6 +121,8 @@ class Recorder:
 
         Raises CouldNotStart.
         """
+        from qrec.shim import shim_process_soon, spawn_unattended
+
         recording = Recording(self, task, known)
         recording.announce()
         make_private(recording.folder)
@@ -166,6 +162,8 @@ class Recorder:
         process = task.data.get("process")
         if task.status is not Status.RUNNING or not process:
             return task
+        from qrec.shim import shim_ended, shim_process
+
         folder = attempt_folder(self.home, task.uid, task.attempt)
         ended = shim_ended(folder)
         if ended is not None and time.time() - ended.at < OWN_TIME and runs(task, "recorder"):
@@ -365,6 +363,8 @@ class Recording:
 
     def observe(self, shim: int, timeout: float | None = None) -> Task:
         """Look after a command under a shim, which is our child, until it has ended; close its record."""
+        from qrec.shim import death_told_by, shim_ended, shim_unheard
+
         deadline = self.started + timeout if timeout is not None else float("inf")
         poll = select.poll()
         poll.register(exit_descriptor(shim), select.POLLIN)

@@ -17,7 +17,8 @@ import sys
 import termios
 import time
 
-from qrec.process import STOPS, Alarm, Channels, Tap, spawn
+from qrec.process import Alarm, Channels, Tap, spawn
+from qrec.signals import STOPS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -107,12 +107,12 @@ def test_importing_qrec_imports_nothing_else():
 #: From the ground up; a floor may take several lines.
 FLOORS = (
     "errors task units quoting reason",
-    """config hook_tables registry discovery process terminal output shown compressed search spool usage facts graph redact tracebacks
-    timeline terminal_text notify""",
+    """config hook_tables registry discovery process signals shim terminal output shown compressed search spool usage
+    facts graph redact tracebacks timeline terminal_text notify""",
     "stores firing recorder observer keeper adopted pane published why compare",
     "executors typed doors",
-    """api hooks worker limits running presence jobs launch queue queue_job queue_words script backends sessions slurm_queue explain
-    sweep drawing gc doctor watch""",
+    """api hooks worker limits running presence jobs launch queue queue_job queue_words script backends sessions
+    slurm_queue explain sweep drawing gc doctor watch""",
     "__init__ __main__ cli dashboard monitor progress testing",
 )
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}

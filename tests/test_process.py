@@ -29,12 +29,10 @@ from qrec.process import (
     identity,
     reap,
     send,
-    shim_ended,
-    shim_process,
     spawn,
-    spawn_unattended,
     start_ticks,
 )
+from qrec.shim import shim_ended, shim_process, spawn_unattended
 from tests.helpers import Result, wait_until
 
 WEIRD = ["a b", "it's", 'say "x"', "new\nline", "$HOME", "`id`", "-dash", "*", "ü", "\\", " ", "%s"]
@@ -580,7 +578,7 @@ def test_the_shim_outlives_its_starter(tmp_path):
     """A worker that is killed: its jobs go on, and their codes are there for the next."""
     folder = tmp_path / "attempt"
     folder.mkdir()
-    code = "import sys; from qrec.process import spawn_unattended; spawn_unattended(sys.argv[3:], *sys.argv[1:3])"
+    code = "import sys; from qrec.shim import spawn_unattended; spawn_unattended(sys.argv[3:], *sys.argv[1:3])"
     script = 'echo "$PPID"; until [ -e go ]; do sleep 0.01; done; exit 9'
     starter = subprocess.Popen(
         [sys.executable, "-c", code + "; import time; time.sleep(600)", str(folder), str(tmp_path), "sh", "-c", script],
@@ -650,7 +648,7 @@ def test_plain_data():
 def test_dying_of_a_signal():
     """So that whoever waits sees that death; Python's own handlers stand aside."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-        code = f"from qrec.process import die_of; die_of({int(number)})"
+        code = f"from qrec.signals import die_of; die_of({int(number)})"
         assert subprocess.run([sys.executable, "-c", code]).returncode == -number
 
 

@@ -101,7 +101,7 @@ def conclude(qrec: Qrec, task: Task, options: Mapping[str, Any]) -> int:
     if "refused" in task.data and (quiet or options["json"]):
         say(str(task.data["reason"]))  # as it says of any command that could not be started
     if "interrupted" in task.data:
-        from qrec.process import die_of
+        from qrec.signals import die_of
 
         die_of(task.data["interrupted"])
     return task.returncode or task.data.get("submission", {}).get("returncode", 0)

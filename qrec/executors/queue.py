@@ -12,8 +12,9 @@ from qrec.errors import CouldNotStart, NoSuchTask, Refused, StaleTask
 from qrec.executors.base import action
 from qrec.executors.shell import ShellExecutor, words_to_run
 from qrec.output import attempt_folder, file_size, listed, make_private, private
-from qrec.process import end_family, shim_process, start_ticks
+from qrec.process import end_family, start_ticks
 from qrec.recorder import runs, without_process
+from qrec.shim import shim_process
 from qrec.spool import private_words
 from qrec.task import MATCHED, UNFINISHED, Record, Status, Task
 
