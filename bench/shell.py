@@ -10,21 +10,24 @@ differences.  Run it with the Python of an environment that holds qrec.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import platform
 import pty
 import select
 import signal
 import statistics
+import struct
 import sys
 import tempfile
+import termios
 import time
 
 BIN = os.path.dirname(sys.executable)
 SHELLS = {
     "bash": (["bash", "--norc", "--noprofile", "-i"], 'eval "$(qrec init bash)"'),
     "zsh": (["zsh", "-f", "-i"], 'eval "$(qrec init zsh)"'),
-    "fish": (["fish", "--no-config", "-i", "-C", "function fish_prompt; set -g n 1$n; echo -n $n'> '; end"],
+    "fish": (["fish", "--no-config", "-i", "-C", "function fish_prompt; set -g n (math 0$n + 1); echo -n p$n'> '; end"],
              "qrec init fish | source"),
 }  # fmt: skip
 #: What is switched on: nothing, the light record, and that with patterns of lines to leave out and to record whole.
@@ -47,6 +50,7 @@ class Shell:
         self.pid, self.master = pty.fork()
         if not self.pid:
             path = f"{BIN}:{os.environ['PATH']}"
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 50, 200, 0, 0))
             os.chdir(home)
             os.environ.update(TERM="xterm", QREC_HOME=home, HOME=home, PATH=path, fish_greeting="", **settings)
             os.execvp(argv[0], argv)
@@ -55,7 +59,7 @@ class Shell:
 
     def mark(self) -> bytes:
         """What is shown once for each prompt, however often it is drawn."""
-        return b"1" * self.prompts + b"> " if self.kind == "fish" else b"\x1b[?2004h"
+        return b"p%d> " % self.prompts if self.kind == "fish" else b"\x1b[?2004h"
 
     def wait(self) -> None:
         """Wait for the next prompt."""
@@ -126,9 +130,8 @@ def main() -> None:
     given = parser.parse_args()
     system = f"{platform.system()} {platform.release().split('-')[0]}, {os.cpu_count()} cores"
     print(f"{time.strftime('%Y-%m-%d')}, {system}, load {os.getloadavg()[0]:.0f}, {given.prompts} pairs each")
-    print(
-        "\n| ms | line | Enter to prompt, without | with | more | CPU, without | with | more |\n|---|---|---|---|---|---|---|---|"
-    )
+    print("\n| ms | line | Enter to prompt, without | with | more | CPU, without | with | more |")
+    print("|---|---|---|---|---|---|---|---|")
     for kind in SHELLS:
         for name in SET_UP:
             for line in LINES:

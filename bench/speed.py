@@ -124,9 +124,8 @@ def plug_ins(runs: int, count: int = 10) -> None:
         pairs = [(pick(none), pick(some)) for _ in range(runs * 3)]
     before, after = (statistics.median(column) for column in zip(*pairs, strict=True))
     added = statistics.median(after - before for before, after in pairs)
-    print(
-        f"\n| picking an executor for `true` | without plug-ins ms | {count} plug-ins ms | added ms |\n|---|---|---|---|"
-    )
+    heading = f"| picking an executor for `true` | without plug-ins ms | {count} plug-ins ms | added ms |"
+    print(f"\n{heading}\n|---|---|---|---|")
     print(f"| CPU | {before:.2f} | {after:.2f} | **{added:.2f}** |", flush=True)
 
 

@@ -12,12 +12,12 @@ from tests.terminals import INTR, Terminal
 ARGV = {
     "bash": ("bash", "--norc", "--noprofile", "-i"),
     "zsh": ("zsh", "-f", "-i"),
-    "fish": ("fish", "--no-config", "-i"),
+    "fish": ("fish", "--no-config", "-i", "-C", "function fish_prompt; echo '@ '; end"),
 }
 INIT = {
     "bash": 'eval "$(qrec init bash)"',
-    "zsh": 'PS1="@ "; eval "$(qrec init zsh)"',
-    "fish": 'function fish_prompt; echo "@ "; end; qrec init fish | source',
+    "zsh": 'eval "$(qrec init zsh)"',
+    "fish": "qrec init fish | source",
 }
 
 
@@ -52,12 +52,13 @@ class Shell(Terminal):
         sum_of = f"(math {mark} + 1000)" if self.kind == "fish" else f"$(({mark} + 1000))"
         self.send(f" echo '<'{sum_of}'>'\r".encode())
         self.wait_for(b"<%d>" % (mark + 1000))
+        self.wait_for(b"@ ")  # what is typed before that is not edited, and thrown away by Ctrl-C
 
-    def interrupt(self) -> None:
-        """Press Ctrl-C, and wait for the next prompt: what is typed before that is thrown away."""
+    def interrupt(self, key: bytes = INTR) -> None:
+        """Press Ctrl-C, or another key that the terminal takes, and wait for a prompt: it throws away what is typed."""
         self.look()
         self.taken = len(self.seen)
-        self.send(INTR)
+        self.send(key)
         self.wait_for(b"^C" if self.kind == "fish" else b"@ ")
         self.settle()
 
@@ -66,7 +67,9 @@ class Shell(Terminal):
         mark = next(self.marks)
         self.send(f" echo '<''{mark}:'; {words}; echo ':''{mark}>'\r".encode())
         self.wait_for(b"<%d:\r\n" % mark)
-        return self.wait_for(b":%d>" % mark).decode().removesuffix(f":{mark}>").replace("\r\n", "\n").strip("\n")
+        told = self.wait_for(b":%d>" % mark).decode()
+        self.wait_for(b"@ ")
+        return told.removesuffix(f":{mark}>").replace("\r\n", "\n").strip("\n")
 
 
 def typed() -> list[Task]:

@@ -505,7 +505,7 @@ def test_what_holds_for_queues_goes_along(home, other, tmp_path):
     "told", ["5", '{"policy": 3}', '{"policy": {"workers": "many"}}', '{"policy": {"no": 1}}', "{}"]
 )
 def test_what_cannot_hold_for_a_queue_is_told(home, other, tmp_path, told):
-    call("run", "-q", "true", check=True)
+    add(Qrec().store)
     line = json.loads(call("export", "jsonl", check=True).out)
     line["data"]["queues"] = {"bad": json.loads(told)}
     (tmp_path / "file").write_text(json.dumps(line))

@@ -18,6 +18,7 @@ from qrec.discovery import discover, needed_by
 from qrec.errors import NoSuchExecutor, WrongUsage
 from qrec.registry import BUILTIN, EXECUTORS, STORES, Plugin, Registry
 from tests.helpers import Result, wait_until
+from tests.test_imports import modules
 from tests.test_look_back import one_line
 
 ROBOT = '''
@@ -475,6 +476,14 @@ def test_a_plugin_that_was_mended_in_its_place_is_noticed(site, home):
         assert Registry(str(home)).pick_executor("droid") == "robot"
 
 
+def test_a_plugin_is_imported_where_it_is_used_and_nowhere_else(robot, site, home):
+    with on_path(site):
+        for _ in range(2):
+            modules("-q", "run", "true")
+        assert not modules("-q", "run", "true") & {"qrec_robot", "qrec.discovery", "importlib.metadata", "subprocess"}
+        assert "qrec_robot" in modules("-q", "run", "-e", "robot", "true")
+
+
 def test_pythons_that_share_a_home_do_not_disturb_each_other(robot, home, qrec, monkeypatch):
     qrec("run", "-q", "./robot", check=True)
     cache = home / "cache" / "plugins.json"
@@ -512,7 +521,8 @@ def test_a_spoilt_cache_is_made_again(home, content):
 @pytest.mark.parametrize(
     ("pattern", "needed"),
     [
-        (r"^(\S*/)?robot\b", "robot"), ("robot|droid", ""), ("(?i)robot", ""), ("(?i:robot)x", "x"), ("(robot)+", "robot"),
+        (r"^(\S*/)?robot\b", "robot"), ("robot|droid", ""), ("(?i)robot", ""), ("(?i:robot)x", "x"),
+        ("(robot)+", "robot"),
         ("(robot)*", ""), ("(?:ro)(?:bot){2,}", "bot"), ("ro?bots", "bots"), ("[r]obot", "robot"), ("(?=robot)r", "r"),
         ("(?!robot)r", "r"), (r"\Srobot", "robot"), ("", ""), ("(?x) ro bot # droid", "robot"), ("r(?#bot)o", "ro"),
         ("(?P<a>ab)(?P=a)", "ab"), ("\u00e4b", "\u00e4b"), ("(", ""),

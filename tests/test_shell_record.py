@@ -81,8 +81,9 @@ def test_the_terminal_is_its_own(shell):
 
 #: What is left as it is, by its shell; each would be something else, or is not the program that its name says.
 LEFT_ALONE = {
-    "bash": ["seq 1 && seq 2", "seq 1; true", "seq $(seq 1)", "echo 1", "seq 2 & wait", "(seq 1)", "mine 1",
-             "cat <<X\nX", "seq `seq 1`", 'seq "$(seq 1)"', "gone 1", "seq 1 ||\ntrue", "seq 1 |\ncat", "seq '1\n2'", "cat <(seq 1)",
+    "bash": ["seq 1 && seq 2", "seq 1; true", "seq $(seq 1)", "echo 1", "seq 2 & wait", "(seq 1)",
+             "mine 1", "cat <<X\nX", "seq `seq 1`", 'seq "$(seq 1)"',
+             "gone 1", "seq 1 ||\ntrue", "seq 1 |\ncat", "seq '1\n2'", "cat <(seq 1)",
              "seq 1 \\\n2", "cat <<< x"],
     "zsh": ["seq 1 && seq 2", "seq 1; true", "seq $(seq 1)", "echo 1", "seq 2 & wait", "(seq 1)", "mine 1",
             "cat <<X\nX", "seq `seq 1`", "gone 1", "seq 1 |\ncat", "cat <(seq 1)", "cat =(seq 1)"],

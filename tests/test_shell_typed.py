@@ -13,6 +13,7 @@ import pytest
 
 from qrec.task import Status, moment
 from tests.shells import INIT, Shell, lines, spooled, spools, typed
+from tests.terminals import STOP
 
 KINDS = ["bash", "zsh", "fish"]
 
@@ -101,27 +102,23 @@ def test_what_the_history_expands(shell):
         return
     shell.type("echo one", "echo two !!", "echo '!'", "echo !no-such-line-in-the-history")
     assert lines() == ["echo one", "echo two echo one", "echo '!'"]
+    shell.type(" echo hidden-6")
+    assert lines() == ["echo one", "echo two echo one", "echo '!'"], "what stands for nothing never begins"
     shell.type(" set +o history" if shell.kind == "bash" else " HISTSIZE=0", "echo three")
     assert lines()[-1] == "echo three"
 
 
-def give_up(shell: Shell, keys: bytes, last: bytes) -> None:
-    """Press Ctrl-C when all that was typed is to be seen: it throws away what was not read."""
-    shell.send(keys)
-    shell.wait_for(keys[-3:])
-    shell.send(last)
-    shell.wait_for(last)
-    shell.interrupt()
-
-
-def test_what_was_given_up_is_not_recorded(shell):
-    give_up(shell, b"echo given u", b"p")
-    shell.send(b"\r\r")
-    if shell.kind != "fish":
-        give_up(shell, b"for i in 1 2\rdo ech", b"o")
-        shell.type("echo )")
-    shell.type("echo done")
-    assert lines() == ["echo done"]
+@pytest.mark.parametrize("kind", ["bash", "zsh"])
+def test_what_was_given_up_is_not_recorded(kind, home, tmp_path):
+    with Shell(kind, tmp_path, PS2="more: ") as shell:
+        shell.send(b"echo giv")
+        shell.wait_for(b"giv")
+        shell.interrupt()
+        shell.send(b"\r\rfor i in 1 2\r")
+        shell.wait_for(b"more: ")
+        shell.interrupt()
+        shell.type("echo )", "echo done")
+        assert lines() == ["echo done"]
 
 
 def test_a_command_that_is_interrupted(shell):
@@ -135,8 +132,7 @@ def test_a_command_that_is_interrupted(shell):
 def test_a_command_that_is_stopped_has_no_end(bash):
     bash.send(b"sleep 60\r")
     bash.wait_until(lambda: psutil.Process(bash.pid).children())
-    bash.send(b"\x1a")
-    bash.settle()
+    bash.interrupt(STOP)
     (task,) = typed()
     assert (task.status, task.returncode, task.ended) == (Status.LOST, None, None)
     assert task.data["reason"].startswith("stopped at the terminal")
@@ -189,6 +185,24 @@ def test_options_of_zsh(home, tmp_path, option):
     with Shell("zsh", tmp_path) as zsh:
         zsh.type(option, "true", "! true", "echo last")
         assert lines() == [option, "true", "! true", "echo last"]
+
+
+def test_prompts_that_expand_nothing(bash):
+    bash.type(" shopt -u promptvars", "echo one", "for i in 1 2\rdo true; done")
+    assert b"_qrec" not in bash.seen[bash.seen.rindex(b"echo one") :]
+    assert lines() == ["echo one", "for i in 1 2\ndo true; done"]
+
+
+def test_no_process_is_started(shell):
+    def faults() -> int:
+        """Of the processes that the shell has started: one more process, and there are more."""
+        return int(Path(f"/proc/{shell.pid}/stat").read_text().rpartition(")")[2].split()[8])
+
+    shell.type("true")
+    before = faults()
+    shell.type("true", "cd .", "echo 'a\\b' $HOME")
+    assert faults() == before
+    assert len(lines()) == 4
 
 
 def test_tracing_is_not_spoiled(bash):

@@ -127,9 +127,7 @@ def read_action(actions: Sequence[Action], words: list[str]) -> tuple[str | None
         parameters.append(
             click.Option(names, default=option.default, help=option.usage, show_default=True, **kind_of(option))
         )
-    command = click.Command(
-        actions[0].name, params=parameters, help=actions[0].help, epilog=action_examples(actions)
-    )
+    command = click.Command(actions[0].name, params=parameters, help=actions[0].help, epilog=action_examples(actions))
     with command.make_context(f"qrec exec {actions[0].name}", words) as context:
         given = click.core.ParameterSource.COMMANDLINE
         told = {name: value for name, value in context.params.items() if context.get_parameter_source(name) is given}

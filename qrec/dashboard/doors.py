@@ -34,7 +34,9 @@ class Doors:
         self._idle: deque[Door] = deque([first])
         #: Has the unfinished tasks looked at, in place of whoever asks; None: each does it.
         self.freshen: Callable[[], object] | None = None
-        self.counted: tuple[int, Mapping[Status, int]] | None = None  #: as of an event, how many tasks have which status
+        self.counted: tuple[int, Mapping[Status, int]] | None = (
+            None  #: as of an event, how many tasks have which status
+        )
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.mine(), name)

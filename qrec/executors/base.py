@@ -26,12 +26,13 @@ class Option(Record):
     help: str = ""
     short: str = ""  #: a letter that stands for it on the command line
     positional: bool = False  #: whether the words after the task may stand for it, too
+    choices: tuple[str, ...] = ()  #: the only texts that it may be
 
     @property
     def usage(self) -> str:
         """Its help on the command line."""
-        return f"{self.help} The words behind TASK, or behind -- alone, say it as well." if self.positional else self.help
-    choices: tuple[str, ...] = ()  #: the only texts that it may be
+        more = " The words behind TASK, or behind -- alone, say it as well." if self.positional else ""
+        return f"{self.help}{more}"
 
     def check(self, value: Any) -> Any:
         """The value as the option's kind; None is as good as nothing.  WrongUsage."""

@@ -73,12 +73,12 @@ def reported(details: Sequence[Mapping[str, str]], name: str | None) -> dict[str
     """Where Slurm says that the output is, by the job's id; it tells the host's name in no path."""
     found: dict[str, list[dict[str, str]]] = {}
     told = [one for one in details if one.get("StdOut") and one.get("NodeList") and known_task(one)]
+    hosts: dict[str, str | None] = {}
     for one in sorted(told, key=lambda one: place_of(name_of(one))):
         known = {**node_field(one["NodeList"]), "t": "0", "n": "0", "s": "batch"}
         paths = (one["StdOut"], one.get("StdErr") or one["StdOut"])
-        stdout, stderr = (filled_in(path, known, name) for path in paths)
-        jobid = one.get("ArrayJobId") or one["JobId"]
-        found.setdefault(jobid, []).append({"jobid": name_of(one), "stdout": stdout, "stderr": stderr})
+        stdout, stderr = (filled_in(path, known, name, hosts) for path in paths)
+        found.setdefault(base_of(one), []).append({"jobid": name_of(one), "stdout": stdout, "stderr": stderr})
     return found
 
 
@@ -87,17 +87,18 @@ def known_task(details: Mapping[str, str]) -> bool:
     return details.get("ArrayTaskId", "0").isdecimal()
 
 
-def filled_in(path: str, known: Mapping[str, str], name: str | None) -> str:
+def filled_in(path: str, known: Mapping[str, str], name: str | None, hosts: dict[str, str | None]) -> str:
     """A path as Slurm reports it with the fields that it has left in it.
 
-    %N is the host's own name, by which the node need not go.
+    %N is the host's own name, by which the node need not go; `hosts` holds those that were asked for.
     """
     if "%" not in path or os.path.lexists(path):
         return path
     first = sbatch.expand(path, known) or path
     if os.path.lexists(first) or not re.search("%[0-9]*N", path) or "N" not in known:
         return first
-    host = host_of(known["N"], name)
+    node = known["N"]
+    host = hosts[node] = hosts[node] if node in hosts else host_of(node, name)
     return (sbatch.expand(path, {**known, "N": host}) if host else None) or first
 
 
@@ -109,6 +110,11 @@ def host_of(node: str, name: str | None) -> str | None:
         return None
     found = re.search(r"\bNodeHostName=([^\s.]+)", shown)
     return found[1] if found else None
+
+
+def base_of(details: Mapping[str, str]) -> str:
+    """The id of a job, or of the array that it is of, from what `scontrol show job` tells."""
+    return details.get("ArrayJobId") or details["JobId"]
 
 
 def name_of(details: Mapping[str, str]) -> str:
@@ -123,9 +129,8 @@ def ask_where(keys: Sequence[tuple[str | None, str]]) -> dict[tuple[str | None, 
     found = {}
     for name in {name for name, _ in keys}:
         ids = [jobid for where, jobid in keys if where == name]
-        told = reported(
-            [one for which in (ids if len(ids) <= ONE_BY_ONE else [""]) for one in details(which, name)], name
-        )
+        every = (one for which in (ids if len(ids) <= ONE_BY_ONE else [""]) for one in details(which, name))
+        told = reported([one for one in every if base_of(one) in ids], name)  # others' jobs are none of our business
         found.update({(name, jobid): told[jobid] for jobid in ids if jobid in told})
     return found
 

@@ -134,12 +134,12 @@ export const Gantt = {
       return found;
     });
     function label(at, step) {
-      const when = new Date(at * 1000);
+      const when = new Date(Math.round(at * 10) * 100); // sums of steps are a little off
       const day = `${when.getDate()} ${MONTHS[when.getMonth()]}`;
       if (step >= 86400) return day;
       const time = `${two(when.getHours())}:${two(when.getMinutes())}`;
       if (step >= 60) return when.getHours() + when.getMinutes() === 0 ? day : time;
-      return step >= 1 ? `${time}:${two(when.getSeconds())}` : `${two(when.getSeconds())}.${Math.round(when.getMilliseconds() / 100)}`;
+      return step >= 1 ? `${time}:${two(when.getSeconds())}` : `${two(when.getSeconds())}.${when.getMilliseconds() / 100}`;
     }
     const yOf = (lane) => HEAD + lane * LANE;
     const words = (bar) => {

@@ -6,6 +6,9 @@
 _qrec_folder=@FOLDER@ _qrec_about=@ABOUT@ _qrec_typed=@TYPED@ _qrec_options=@OPTIONS@
 _qrec_ignore=@IGNORE@ _qrec_record=@RECORD@ _qrec_secrets=@SECRETS@
 _qrec_nl=$'\n' _qrec_tab=$'\t' _qrec_back=$'\\' _qrec_nothing=''
+# Expanded when a command begins, or one more line is asked for; and to nothing.
+# shellcheck disable=SC2016
+_qrec_ps0='${_qrec_nothing:$((_qrec_began = 1, 0)):0}' _qrec_ps2='${_qrec_nothing:$((_qrec_more = 1, 0)):0}'
 _qrec_version=$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1]))
 
 # The time in microseconds; before bash 5 there are only seconds.
@@ -122,22 +125,27 @@ _qrec_look() {
     _qrec_first
     _qrec_unalias
     [[ $_qrec_text$READLINE_LINE ]] || return
-    if [[ $_qrec_text ]]; then
+    # Without PROMPT_COMMAND the shell has asked for another line where a `!` stood for nothing, and to see what it is.
+    if [[ $_qrec_text && ($_qrec_more || ! $_qrec_asks) ]]; then
         _qrec_text+=$_qrec_nl$READLINE_LINE
     else
+        _qrec_drop
         _qrec_text=$READLINE_LINE
         ((_qrec_count += 1))
     fi
-    _qrec_wanted=''
+    _qrec_wanted='' _qrec_more=''
     _qrec_may_note || return
     [[ $_qrec_text == "$READLINE_LINE" ]] && _qrec_upgrade && return
     _qrec_wanted=$_qrec_typed
     _qrec_clock
     _qrec_start=$_qrec_now _qrec_pwd=$PWD
     # What more lines bring, or what a `!` stands for, is known later; a secret had better not be there for long.
-    [[ ! $_qrec_wanted || ($_qrec_text == *!* && $- == *H*) ]] && return
+    [[ $_qrec_wanted ]] || return
+    _qrec_smelly=''
+    _qrec_smells && _qrec_smelly=1
+    [[ $_qrec_smelly || ($_qrec_text == *!* && $- == *H*) ]] && return
     _qrec_unquote "$_qrec_text"
-    _qrec_is_whole && ! _qrec_smells && _qrec_note_start
+    _qrec_is_whole && _qrec_note_start
 }
 
 # Do something and leave what the last [[ =~ ]] found as it was; before 5.1 it cannot be put back.
@@ -164,11 +172,13 @@ _qrec_expand() {
 # Note that the command _qrec_text is over.  qrec takes out secrets as it takes the lines in: with one there, that is now.
 _qrec_note_end() {
     _qrec_clock
-    _qrec_expand
-    _qrec_may_note || return
+    if _qrec_expand; then
+        _qrec_may_note || return
+        _qrec_smells && _qrec_smelly=1
+    fi
     [[ $_qrec_noted ]] || _qrec_note_start
     _qrec_note "E$_qrec_tab$_qrec_count$_qrec_tab$_qrec_now$_qrec_tab$_qrec_code"
-    _qrec_smells && (command qrec@OPTIONS_PLAIN@ ls -n 1 </dev/null >/dev/null 2>&1 3>&- &)
+    [[ $_qrec_smelly ]] && (command qrec@OPTIONS_PLAIN@ ls -n 1 </dev/null >/dev/null 2>&1 3>&- &)
 }
 
 _qrec_unalias() {
@@ -176,19 +186,29 @@ _qrec_unalias() {
     _qrec_alias=''
 }
 
+# Forget what is there of a command that never began.
+_qrec_drop() {
+    [[ ! $_qrec_noted ]] || _qrec_note "A$_qrec_tab$_qrec_count"
+    _qrec_text='' _qrec_wanted='' _qrec_noted='' _qrec_began='' _qrec_more=''
+}
+
 _qrec_end() {
     local mark='\!'
     _qrec_unalias
-    if [[ $_qrec_wanted && ($_qrec_began || $_qrec_version -lt 404) ]]; then
+    if [[ $_qrec_wanted && ($_qrec_began || ! $_qrec_asks) ]]; then
         _qrec_note_end
-    elif [[ $_qrec_noted ]]; then
-        _qrec_note "A$_qrec_tab$_qrec_count"
+        _qrec_noted=''
     fi
-    _qrec_text='' _qrec_wanted='' _qrec_noted='' _qrec_began=''
+    _qrec_drop
+    _qrec_asks=''
     ((_qrec_version >= 404)) || return
-    _qrec_number=${mark@P}
-    # shellcheck disable=SC2016  # expanded when a command begins, and to nothing
-    [[ ${PS0-} == *_qrec_began* ]] || PS0+='${_qrec_nothing:$((_qrec_began = 1, 0)):0}'
+    if ! shopt -q promptvars; then
+        PS0=${PS0//"$_qrec_ps0"/} PS2=${PS2//"$_qrec_ps2"/}
+        return
+    fi
+    _qrec_asks=1 _qrec_number=${mark@P}
+    [[ ${PS0-} == *"$_qrec_ps0"* ]] || PS0+=$_qrec_ps0
+    [[ ${PS2-} == *"$_qrec_ps2"* ]] || PS2+=$_qrec_ps2
 }
 
 # Before each prompt, and before all else that is done there: so the code is that of the command.
@@ -243,8 +263,8 @@ _qrec_begin() {
     _qrec_file=$_qrec_folder/${HOSTNAME//\//_}.$$.$_qrec_now
     builtin printf -v _qrec_head 'qrec-typed\t1\t0000000000\tbash\t%s\t%s\t%s\t%s\t%s\t%s\t.' \
         "$HOSTNAME" "$$" "${20-0}" "$boot" "$_qrec_now" "$_qrec_about"
-    _qrec_count=0 _qrec_code=0 _qrec_shell=$$
-    _qrec_told='' _qrec_text='' _qrec_wanted='' _qrec_noted='' _qrec_began='' _qrec_alias='' _qrec_number=''
+    _qrec_smelly='' _qrec_count=0 _qrec_code=0 _qrec_shell=$$
+    _qrec_told='' _qrec_text='' _qrec_wanted='' _qrec_noted='' _qrec_began='' _qrec_alias='' _qrec_number='' _qrec_more='' _qrec_asks=''
 }
 
 if [[ $- == *i* && ${TERM-} != dumb && (-o emacs || -o vi) ]]; then

@@ -11,8 +11,8 @@ set -g _qrec_secrets @SECRETS@
 function _qrec_may_note
     string match -qr '^\s|^(\w+=\S*\s+)*(command\s+)?(\S*/)?qrec(\s|$)' -- $argv[1]
     and return 1
-    test (string length -- $argv[1]) -le 32768
-    or return 1
+    test (string length -- $argv[1]) -gt 32768
+    and return 1
     test -n "$_qrec_ignore"
     or return 0
     string match -qr -- "(?s)$_qrec_ignore" $argv[1] 2>/dev/null
@@ -56,11 +56,16 @@ function _qrec_note
 end
 
 function _qrec_escape
-    string split \n -- $argv[1] | string replace -a '\\' '\\\\' | string replace -a \t '\\t' | string join '\\n'
+    set -g _qrec_escaped $argv[1]
+    string match -qr '[\\\\\n\t]' -- $argv[1]
+    and set -g _qrec_escaped (string split \n -- $argv[1] | string replace -a '\\' '\\\\' | string replace -a \t '\\t' | string join '\\n')
 end
 
 function _qrec_note_start
-    _qrec_note S $_qrec_count $_qrec_start (_qrec_escape $_qrec_pwd) (_qrec_escape $_qrec_text)
+    _qrec_escape $_qrec_pwd
+    set -l folder $_qrec_escaped
+    _qrec_escape $_qrec_text
+    _qrec_note S $_qrec_count $_qrec_start "$folder" $_qrec_escaped
     set -g _qrec_noted 1
 end
 
@@ -117,8 +122,12 @@ function _qrec_preexec --on-event fish_preexec
     set -g _qrec_pwd $PWD
     set -g _qrec_start (_qrec_clock)
     # A secret had better not be there as long as the command runs.
-    _qrec_smells $_qrec_text
-    or _qrec_note_start
+    set -g _qrec_smelly
+    if _qrec_smells $_qrec_text
+        set -g _qrec_smelly 1
+    else
+        _qrec_note_start
+    end
 end
 
 function _qrec_forget
@@ -138,7 +147,7 @@ function _qrec_postexec --on-event fish_postexec
     test -n "$_qrec_noted"
     or _qrec_note_start
     _qrec_note E $_qrec_count (math --scale=0 $_qrec_start + 0$took x 1000) $code
-    if _qrec_smells $_qrec_text
+    if test -n "$_qrec_smelly"
         command qrec@OPTIONS_PLAIN@ ls -n 1 </dev/null >/dev/null 2>&1 &
         disown 2>/dev/null
     end

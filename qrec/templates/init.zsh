@@ -114,7 +114,9 @@ _qrec_preexec() {
             ((_qrec_count += 1))
             _qrec_wanted=1 _qrec_start=${${EPOCHREALTIME/./}[1,16]} _qrec_pwd=$PWD
             # A secret had better not be there as long as the command runs.
-            _qrec_smells || _qrec_note_start
+            _qrec_smelly=
+            _qrec_smells && _qrec_smelly=1
+            [[ -n $_qrec_smelly ]] || _qrec_note_start
         fi
     } 3>&2 2>/dev/null
     return 0
@@ -129,7 +131,7 @@ _qrec_precmd() {
     if [[ -n $_qrec_wanted ]]; then
         [[ -n $_qrec_noted ]] || _qrec_note_start
         _qrec_note "E"$'\t'"$_qrec_count"$'\t'"${${EPOCHREALTIME/./}[1,16]}"$'\t'"$code"
-        _qrec_smells && (command qrec@OPTIONS_PLAIN@ ls -n 1 </dev/null >/dev/null 2>&1 3>&- &)
+        [[ -n $_qrec_smelly ]] && (command qrec@OPTIONS_PLAIN@ ls -n 1 </dev/null >/dev/null 2>&1 3>&- &)
     fi 3>&2 2>/dev/null
     _qrec_text= _qrec_wanted=
     return 0
@@ -145,7 +147,7 @@ _qrec_begin() {
     fields=(qrec-typed 1 0000000000 zsh "$HOST" $$ ${fields[20]-0} "$boot" $now "$_qrec_about" .)
     typeset -g _qrec_file=$_qrec_folder/${HOST//\//_}.$$.$now _qrec_head=${(pj:\t:)fields} _qrec_shell=$$
     typeset -g _qrec_text= _qrec_wanted= _qrec_noted= _qrec_alias= _qrec_told= _qrec_word= _qrec_escaped=
-    typeset -g _qrec_start= _qrec_pwd=
+    typeset -g _qrec_start= _qrec_pwd= _qrec_smelly=
     typeset -gi _qrec_count=0
 }
 

@@ -30,8 +30,8 @@ from qrec.errors import (
     StoreBusy,
     StoreError,
 )
-from qrec.stores.base import CHANGEABLE, LASTING, REMOVED, Bundle, Query, Store
-from qrec.task import MOVES, UNFINISHED, Kept, Status, Task, new_uid
+from qrec.stores.base import CHANGEABLE, LASTING, REMOVED, SORTED_BY, Bundle, Order, Query, Store
+from qrec.task import MOVES, UNFINISHED, Kept, Status, Task, new_uid, timestamp
 from qrec.testing.processes import (
     Elsewhere,
     add_and_delete,
@@ -98,6 +98,23 @@ def enter(store: Store) -> None:
     """Do nothing together."""
     with store.together():
         pass
+
+
+def past(index: int) -> Task:
+    """One of many tasks that differ in all that they can be sorted by."""
+    status = Status.FAILED if index % 10 == 0 else Status.COMPLETE
+    began = 1.6e9 + index
+    return make(
+        argv=("make", str(index)), turn=index + 1, status=status, returncode=int(status is Status.FAILED),
+        created=timestamp(began), started=timestamp(began), ended=timestamp(began + index % 17),
+        usage={"memory": index * 7919 % 10_007},
+    )  # fmt: skip
+
+
+def fill(store: Store) -> None:
+    """Sixty such tasks, of which the fourth runs once more."""
+    store.add_all([Bundle(task=past(index)) for index in range(60)])
+    store.add(past(3).copy(status=Status.RUNNING, ended=None, usage={}, started=None))
 
 
 class StoreContract:
@@ -1058,6 +1075,38 @@ class StoreContract:
             assert {ended.uid, running.uid} <= {task.uid for task in store.candidates(["needle", "haystack"], Query())}
             only = store.candidates(["needle"], Query(statuses=frozenset({Status.RUNNING})))
             assert [task.uid for task in only] == [running.uid]
+
+    # Lists
+
+    def test_pages_come_as_the_base_class_gives_them(self, store):
+        """It sorts in Python what it is given; a store may know a quicker way to the same pages in the same order."""
+        fill(store)
+        for by, descending in itertools.product(SORTED_BY, (True, False)):
+            for query in (Query(), Query(statuses=frozenset({Status.FAILED})), Query(above=20, below=50)):
+                order = Order(by=by, descending=descending)
+                expected = Store.page(store, query, order, 1000).tasks
+                seen: list[Task] = []
+                while (page := store.page(query, order, 7)).tasks:
+                    seen += page.tasks
+                    order = order.copy(after=page.place)
+                    if page.place is None:
+                        break
+                assert [task.number for task in seen] == [task.number for task in expected], (by, descending, query)
+
+    def test_the_runs_of_a_command(self, store):
+        fill(store)
+        commands = ["make 3", "make 5", "make 77"]
+        assert store.runs(commands, 62, 61) == Store.runs(store, commands, 62, 61)
+        assert [task.number for task in store.runs(commands, 62, 61)] == [61, 6, 4]
+        assert [task.number for task in store.runs(commands, 6, 2)] == [4]
+
+    def test_how_many_have_which_status(self, store):
+        assert not any(store.tally().values())
+        fill(store)
+        counted = {status: count for status, count in store.tally().items() if count}
+        assert counted == Store.tally(store) == {Status.RUNNING: 1, Status.FAILED: 6, Status.COMPLETE: 54}
+        store.delete(store.numbered(1).uid)
+        assert store.tally()[Status.FAILED] == 5
 
     # Events
 

@@ -34,8 +34,10 @@ user_pref("toolkit.telemetry.enabled", false);
 LISTENING = re.compile(rb"BiDi listening on (ws://\S+)")
 
 
-class Socket(simple_websocket.Client):
+class Socket(simple_websocket.Client):  # type: ignore[misc]
     """A client whose Host has the port in it: Firefox takes no other."""
+
+    host: str
 
     def handshake(self) -> None:
         self.host = f"{self.host}:{self.port}"
@@ -108,8 +110,8 @@ def started(folder: Path) -> Iterator[Firefox]:
     with open(folder / "said", "wb") as said:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
     try:
-        found = wait_until(lambda: LISTENING.search((folder / "said").read_bytes()), 90, "Firefox to listen")
-        yield Firefox(found[1].decode())
+        told = wait_until(lambda: LISTENING.findall((folder / "said").read_bytes()), 90, "Firefox to listen")
+        yield Firefox(told[0].decode())
     finally:
         process.terminate()
         process.wait(30)

@@ -9,11 +9,16 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from qrec.api import Qrec
+from qrec.task import Status, Task, new_uid
 from tests.dashboard.browser import PHONE, findings, overflow, visit
 from tests.helpers import wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
+#: What the browser says of a page that asks for a task at the moment in which it goes: a page may be told of something
+#: else just before, and look again.
+JUST_GONE = "404 (NOT FOUND)"
 HOSTILE = '<img src=x onerror="document.title=1"> \u202e "quoted" <b>bold</b>'
 
 
@@ -83,6 +88,7 @@ def test_new_tasks_wait_and_known_ones_change_in_place(kind, qrec, start, server
 
 
 def test_a_deleted_task_is_struck_out_where_it_stands(qrec, server, page):
+    page.forgiven.append(JUST_GONE)
     qrec("run", "-q", "--", "echo", "one")
     qrec("run", "-q", "--", "echo", "two")
     visit(page, server)
@@ -125,26 +131,26 @@ def test_a_filter_that_makes_no_sense_is_said_in_a_sentence(qrec, server, page):
     expect(page.get_by_role("alert").filter(has_text="'soon' is no duration")).to_be_visible()
 
 
-def lasting(qrec, *seconds):
+def lasting(home, *seconds):
     """Tasks of the past that took so long: what is started here takes as long as the machine lets it."""
-    lines = [
-        {
-            "executor": "shell",
-            "uid": f"shell-00000000-0000-4000-8000-{at:012x}",
-            "command": f"sleep {took}",
-            "data": {
-                "returncode": 0, "status": "complete", "cmd": ["sleep", str(took)],
-                "timestamp": "2026-11-20T10:00:00Z", "started": "2026-11-20T10:00:00Z",
-                "ended": f"2026-11-20T10:00:{took:02}Z",
-            },
-        }
-        for at, took in enumerate(seconds)
-    ]  # fmt: skip
-    qrec("import", "jsonl", "-", input="".join(f"{json.dumps(line)}\n" for line in lines), check=True)
+    store = Qrec(str(home)).store
+    for took in seconds:
+        store.add(
+            Task(
+                uid=new_uid("shell"),
+                executor="shell",
+                argv=("sleep", str(took)),
+                status=Status.COMPLETE,
+                returncode=0,
+                created="2026-11-20T10:00:00.000000Z",
+                started="2026-11-20T10:00:00.000000Z",
+                ended=f"2026-11-20T10:00:{took:02}.000000Z",
+            )
+        )
 
 
-def test_sorting_and_pages(qrec, server, page):
-    lasting(qrec, 30, 1, 15)
+def test_sorting_and_pages(home, server, page):
+    lasting(home, 30, 1, 15)
     visit(page, server)
     expect(rows(page)).to_have_count(3)
     page.get_by_role("button", name="Took").click()
@@ -182,8 +188,8 @@ def test_many_tasks_come_in_pages(qrec, server, page):
     expect(rows(page).first.locator(".id")).to_have_text("230")
 
 
-def test_back_leads_to_where_one_was(qrec, server, page):
-    lasting(qrec, *range(60))
+def test_back_leads_to_where_one_was(home, server, page):
+    lasting(home, *range(60))
     visit(page, server)
     expect(rows(page)).to_have_count(60)
     page.evaluate("scrollTo(0, 900)")
@@ -248,6 +254,7 @@ def test_the_keyboard_is_enough(qrec, server, page):
 
 
 def test_several_are_run_again_cancelled_compared_and_deleted(qrec, start, server, page, tmp_path):
+    page.forgiven.append(JUST_GONE)
     for word in "one", "two":
         qrec("run", "-q", "--", "echo", word)
     start("run", "--", "sleep", "600")
@@ -294,8 +301,8 @@ def test_two_are_compared(qrec, server, page):
     expect(panel.locator("pre .added")).to_have_text(["+two\n"])
 
 
-def test_what_was_not_measured_is_called_so(qrec, server, page):
-    lasting(qrec, 5)
+def test_what_was_not_measured_is_called_so(home, qrec, server, page):
+    lasting(home, 5)
     qrec("run", "-q", "--", "sleep", "0.3", check=True)
     visit(page, server, "/tasks/2?tab=compare&with=1")
     usage = page.get_by_role("tabpanel").locator("section").filter(has=page.get_by_role("heading", name="Usage"))
@@ -346,6 +353,17 @@ def test_a_page_of_a_task_tells_it_and_takes_note_and_tags(kind, qrec, server, p
     expect(page.get_by_role("tab", name="Details")).to_be_focused()
 
 
+def test_what_hooks_have_done_is_told(home, qrec, server, page):
+    home.mkdir(exist_ok=True)
+    (home / "config.toml").write_text('[hooks.diary]\non = "failed"\nrun = "echo noted"\n')
+    qrec("run", "-q", "--", "sh", "-c", "exit 3")
+    wait_until(lambda: "diary" in qrec("get", "1").out, what="the hook to have run")
+    visit(page, server, "/tasks/1?tab=details")
+    record = page.get_by_role("tabpanel").locator("section").filter(has=page.get_by_role("heading", name="Record"))
+    expect(record).to_contain_text(re.compile(r"Hooks\s*diary \(failed\): done"))
+    expect(page.get_by_role("tab", name="Shell")).to_have_count(0)
+
+
 def test_a_rerun_asks_and_shows_the_next_attempt(qrec, server, page):
     qrec("run", "-q", "--", "sh", "-c", "test -e x && echo second || { echo first; touch x; exit 1; }")
     visit(page, server, "/tasks/1")
@@ -370,6 +388,7 @@ def test_a_rerun_asks_and_shows_the_next_attempt(qrec, server, page):
 
 
 def test_a_running_task_is_cancelled_and_deleted(qrec, start, server, page):
+    page.forgiven.append(JUST_GONE)
     start("run", "--", "sleep", "600")
     wait_until(lambda: statuses(qrec) == ["running"])
     visit(page, server, "/tasks/1")
@@ -460,6 +479,7 @@ def test_a_read_only_server_offers_nothing_that_changes(qrec, serve, page):
 
 
 def test_what_was_deleted_meanwhile_is_said(qrec, server, page):
+    page.forgiven.append(JUST_GONE)
     qrec("run", "-q", "--", "echo", "one")
     visit(page, server, "/tasks/1")
     expect(status(page)).to_contain_text("complete")

@@ -53,6 +53,21 @@ def click_at(page, name: str) -> None:
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
 
+def test_the_axis_of_the_timeline_counts_on(home, server, page):
+    """A few seconds are cut into tenths; after 44.9 comes 45.0."""
+    queue = jobs(job("true", "one"), job("true", "two", depends=("one",)))
+    began = "2026-11-20T10:00:44.200000Z"
+    for one, ended in zip(queue.all(), ("44.600000Z", "45.400000Z"), strict=True):
+        moved = queue.store.swap(one.uid, (Status.QUEUED, 1), Status.RUNNING, started=began)
+        queue.store.swap(
+            moved.uid, (Status.RUNNING, 1), Status.COMPLETE, ended=f"2026-11-20T10:00:{ended}", returncode=0
+        )
+    visit(page, server, "/queues/default?view=timeline")
+    labels = page.locator("g.tick text")
+    expect(labels.filter(has_text=re.compile(r"^45\.0$"))).to_have_count(1)
+    assert not [label for label in labels.all_inner_texts() if label and not re.fullmatch(r"\d\d\.\d", label)]
+
+
 # The graph
 
 

@@ -28,20 +28,20 @@ def test_jobs_and_what_depends_on_them(tmp_path, leftovers, wait_for_state):
     path.write_text(script([job.copy(pwd=str(tmp_path)) for job in jobs], {}, "a 'queue'", "slurm"))
     shellcheck(path)
 
-    def submit() -> dict[int, str]:
+    def submit(*codes: int) -> dict[int, str]:
         surroundings = environment({"QREC_STATE": str(tmp_path / "state")})
         done = subprocess.run(
             ["bash", path], env=surroundings, stdin=subprocess.DEVNULL, capture_output=True, text=True
         )
-        assert done.returncode == 0, done
+        assert done.returncode in codes, (done.stdout, done.stderr)
         found = re.findall(r"^(\d+)[^:]*: job (\d+)$", done.stdout, re.MULTILINE)
         leftovers.update(jobid for _, jobid in found)
         return {int(number): jobid for number, jobid in found}
 
-    ids = submit()
+    ids = submit(0)
     assert sorted(ids) == list(range(1, 9))
     wait_until((tmp_path / "begun").exists, 120)
-    assert submit() == {}
+    assert submit(0) == {}
     (tmp_path / "go").touch()
     ends = {n: wait_for_state(jobid, "COMPLETED", "FAILED", "CANCELLED") for n, jobid in ids.items()}
     assert ends == {
@@ -54,6 +54,6 @@ def test_jobs_and_what_depends_on_them(tmp_path, leftovers, wait_for_state):
     details = slurm("scontrol", "show", "job", ids[1]).out
     assert "NumCPUs=2" in details
     assert "MinMemoryNode=50M" in details
-    again = submit()
+    again = submit(0, 1)  # 1 where what fails has failed again already
     assert sorted(again) == [2, 3, 7]
     assert state_of(again[2])

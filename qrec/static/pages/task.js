@@ -421,11 +421,23 @@ const Reason = () => {
   `;
 };
 
+/** What the executor has noted, without what hooks have. */
+const notesOf = ({ data: { hooks, ...notes } }) => notes;
+
+/** What hooks have done for the attempt that is shown, a line each. */
+const hookLines = () =>
+  (told.value.panel.data.hooks || [])
+    .filter((one) => (one.attempt ?? shownAttempt.value) === shownAttempt.value)
+    .map(({ name: hook, event, code, seconds, said }) => {
+      const end = code === 0 ? "done" : code === null || code === undefined ? "did not end" : `exit ${code}`;
+      return html`<div>${hook}${event && ` (${event})`}: ${end}${seconds !== undefined && seconds !== null && `, ${duration(seconds)}`}${said && html` <span class="muted">${said}</span>`}</div>`;
+    });
+
 // Tabs
 
 const tabs = computed(() => {
   const { panel, queue } = told.value;
-  const has = panel.own || panel.shows.length > 0 || !isEmpty(panel.data);
+  const has = panel.own || panel.shows.length > 0 || !isEmpty(notesOf(panel));
   const word = queue ? "Queue" : { slurm: "Slurm", tmux: "tmux" }[task.value.executor] || capital(task.value.executor);
   return [
     ["output", "Output"],
@@ -787,6 +799,7 @@ const Details = () => {
             ["Peak memory", size(one.usage?.memory)],
             ["Read", size(one.usage?.read)],
             ["Written", size(one.usage?.written)],
+            ["Hooks", hookLines().length > 0 && hookLines()],
             ["Depends on", one.after?.length > 0 && one.after.map((other) => html`<a href=${`/tasks/${other}`}>${other}</a> `)],
           ]}
         />
@@ -933,10 +946,10 @@ const Panel = {
             `,
           )}
           ${
-            !isEmpty(panel.data) &&
+            !isEmpty(notesOf(panel)) &&
             html`<details class="notes">
               <summary>The executor's notes</summary>
-              <${Value} of=${panel.data} />
+              <${Value} of=${notesOf(panel)} />
             </details>`
           }
         </div>
