@@ -11,7 +11,7 @@ import os
 import shlex
 import time
 
-from qrec.errors import QrecError, StoreError
+from qrec.errors import QrecError, RefusedByHook, StoreError
 from qrec.executors import cluster, joboutput, sbatch
 from qrec.executors.queue import Job, before_its_run, job_words, retried, with_words
 from qrec.graph import ANY, FAILED, OK
@@ -121,10 +121,14 @@ class SlurmWorker(Worker):
         )
         self.board.remove(task.uid)
         try:
+            facts = self.door.asked(now).facts
             given, job = with_words(self.home, now, Job.of(now))
             script = script_of(given, job)
             words = self.words(now, job, conditions)
             printed = cluster.act([*words, self.keep_script(now, script)], ANSWER, jobs_environment())
+        except RefusedByHook as error:
+            self.give_up(now, str(error), error.exit_code)
+            return
         except (QrecError, OSError) as error:
             self.not_submitted(now, str(error))
             return
@@ -133,7 +137,8 @@ class SlurmWorker(Worker):
             self.not_submitted(now, f"sbatch told no job's id: {printed.strip()[:200]}")
             return
         asked = sbatch.submission([*words, "-"], task.pwd, {})
-        self.submitted(now, found, asked, script if given is now else script_of(now, Job.of(now)))  # without secrets
+        shown = script if given is now else script_of(now, Job.of(now))  # without secrets
+        self.submitted(now.copy(facts=facts), found, asked, shown)
 
     def submitted(
         self, task: Task, found: tuple[str, str | None], asked: sbatch.Submission | None, script: str | None
@@ -147,23 +152,31 @@ class SlurmWorker(Worker):
         data |= {"slurm": {key: value for key, value in note.items() if value}, "submission": {"returncode": 0}}
         kept = Kept(extras={"script": script.encode("utf-8", "surrogateescape")} if script else {})
         was = (Status.RUNNING, task.attempt)
-        now = self.store.swap(task.uid, was, Status.SUBMITTED, kept=kept, started=None, data=data)
+        now = self.store.swap(task.uid, was, Status.SUBMITTED, kept=kept, started=None, data=data, facts=task.facts)
         self.elsewhere[task.uid] = now
         self.told(now)
 
     def not_submitted(self, task: Task, why: str) -> None:
         """Record what Slurm did not take; try again later where that may help."""
-        assert self.board is not None
-        was = (Status.RUNNING, task.attempt)
-        data = {key: value for key, value in before_its_run(task).items() if key != self.mark}
-        self.remove_files(task)
-        if any(sign in why for sign in BUSY):
-            data["not_before"] = time.time() + LATER
-            self.enter(self.store.swap(task.uid, was, Status.QUEUED, started=None, data=data))
+        if not any(sign in why for sign in BUSY):
+            self.give_up(task, f"not submitted: {why}")
             return
-        data["reason"] = f"not submitted: {why}"
+        self.remove_files(task)
+        data = self.notes_before(task) | {"not_before": time.time() + LATER}
+        self.enter(self.store.swap(task.uid, (Status.RUNNING, task.attempt), Status.QUEUED, started=None, data=data))
+
+    def notes_before(self, task: Task) -> dict[str, Any]:
+        """The notes of a job as they were before we tried to submit it."""
+        return {key: value for key, value in before_its_run(task).items() if key != self.mark}
+
+    def give_up(self, task: Task, why: str, code: int = 1) -> None:
+        """Record a job that never came to Slurm."""
+        assert self.board is not None
+        self.remove_files(task)
+        data = self.notes_before(task) | {"reason": why}
         kept = Kept(stderr=f"{why}\n".encode("utf-8", "surrogateescape"))
-        now = self.store.swap(task.uid, was, Status.FAILED, returncode=1, ended=timestamp(), data=data, kept=kept)
+        was = (Status.RUNNING, task.attempt)
+        now = self.store.swap(task.uid, was, Status.FAILED, returncode=code, ended=timestamp(), data=data, kept=kept)
         self.board.ended(task.uid, Status.FAILED)
         self.told(now)
         self.stop_if_failed(now)

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
     from tests.queueing import Marks
 
 # What the shell that started pytest may say to qrec, or to a program that qrec starts.
-FOREIGN = tuple("QREC_ XDG_ SLURM_ SBATCH_ TMUX GIT_ NO_COLOR FORCE_COLOR CLICOLOR COLUMNS LINES".split())
+FOREIGN = tuple("QREC_ XDG_ SLURM_ SBATCH_ TMUX GIT_ NO_COLOR FORCE_COLOR CLICOLOR COLUMNS LINES MAKE MFLAGS".split())
+
+
+def pytest_configure() -> None:
+    """Signals that a shell has us ignore, as it does for what runs in the background, are not for the tests."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -480,7 +480,7 @@ def test_no_task_matches(many):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("--status done", "'--status'"),
+        ("--status done", "--status: 'done'"),
         ("--since tomorrow", "'tomorrow' is no time; write 2d (ago), today, 2026-11-20 or '2026-11-20 14:30'"),
         ("--until soon", "'soon' is no time; write 2d (ago), today, 2026-11-20 or '2026-11-20 14:30'"),
         ("shell slurm", "unexpected extra argument"),
@@ -495,7 +495,7 @@ def test_ls_of_one_executor(many):
     assert numbers(call("ls", "shell", "--json", "--failed")) == [2, 3, 6]
     assert numbers(call("ls", "--json", "-n", "1")) == [9]
     assert numbers(call("ls", "shell", "--json", "-n", "1")) == [8]
-    assert one_line(call("ls", "nope")) == "no executor is called 'nope'; there are: shell, slurm, tmux, queue"
+    assert one_line(call("ls", "nope")) == "no executor is called 'nope'; there are: shell, slurm, tmux, queue, typed"
 
 
 def test_a_running_task_is_listed_with_its_pid(kind, start, qrec):

@@ -19,6 +19,7 @@ FISH = b"- cmd: "
 #: How a zsh tells when a command began and how long it took; an old one, when it ended.
 EXTENDED = re.compile(rb": *(\d+):(\d+);")
 STAMP = re.compile(rb"#(\d+)\s*")
+SURELY_STAMP = re.compile(rb"#\d{9,}\s*")  #: one since 1973, and no comment
 META = re.compile(rb"\x83(.)", re.DOTALL)
 FISH_ESCAPE = re.compile(rb"\\([\\n])")
 
@@ -55,7 +56,7 @@ def owner(first: bytes) -> str | None:
         return "fish"
     if first.startswith(b"Seq\tHost\tStarttime\t"):
         return "parallel-joblog"
-    return "zsh" if EXTENDED.match(first) else "bash" if STAMP.fullmatch(first) else None
+    return "zsh" if EXTENDED.match(first) else "bash" if SURELY_STAMP.fullmatch(first) else None
 
 
 NAMES = {

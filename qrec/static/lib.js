@@ -783,6 +783,9 @@ export function recall(name, value) {
 }
 
 let plots = null;
+let leaving = false; // a page that is left gives up what it was loading, and that is no error
+addEventListener("beforeunload", () => (leaving = true));
+addEventListener("pageshow", () => (leaving = false));
 
 /** uPlot, loaded when it is first wanted: const uPlot = await plotting(). */
 export function plotting() {
@@ -792,7 +795,10 @@ export function plotting() {
     const script = document.createElement("script");
     script.src = "/static/vendor/uPlot.iife.min.js";
     script.onload = () => done(window.uPlot);
-    script.onerror = () => fail(new Error("uPlot cannot be loaded"));
+    script.onerror = () => {
+      plots = null;
+      if (!leaving) fail(new Error("uPlot cannot be loaded"));
+    };
     document.head.append(sheet, script);
   });
   return plots;

@@ -189,6 +189,30 @@ def test_what_slurm_refuses(home):
     nothing_is_left(home)
 
 
+HOOKS = """
+[hooks.guard]
+on = "before"
+command = "^touch"
+run = "echo not today; exit 1"
+[hooks.weather]
+on = "before"
+run = "echo '{\\"sky\\": \\"blue\\"}'"
+"""
+
+
+def test_what_a_hook_refuses(home, here):
+    """It never comes to Slurm."""
+    home.mkdir(exist_ok=True)
+    (home / "config.toml").write_text(HOOKS)
+    queue = jobs(job("touch file", "bad"), job("true", "good"), job("true", "after", depends=("bad",)))
+    on_slurm(queue)
+    assert outcomes(queue) == {"bad": ("failed", 126), "after": ("skipped", None), "good": ("complete", 0)}
+    assert find(queue, "bad").data["reason"] == "refused by hook guard: not today"
+    assert find(queue, "good").facts["weather"] == {"sky": "blue"}
+    assert not (here / "file").exists()
+    nothing_is_left(home)
+
+
 def test_what_slurm_has_no_room_for(marks, tmp_path, monkeypatch, started):
     """It is submitted again a little later."""
     folder = tmp_path / "full"
