@@ -93,14 +93,19 @@ class Qrec:
 
     def fire(self) -> None:
         """Let changes fire the hooks of the settings, and see to those that nobody takes care of."""
-        if self.store.firing is None and not self.config.written.get("hooks"):
-            return
-        if self.store.firing is None:
-            from qrec.firing import attach
-
-            self.complaints += attach(self.store, self.config).complaints
-        else:
+        if self.store.firing is not None:
             self.store.firing.see_to_left()
+        elif self.config.written.get("hooks"):
+            self.attach_hooks()
+
+    def attach_hooks(self) -> None:
+        """Let changes fire hooks, whose troubles are told with all others."""
+        from qrec.firing import attach
+
+        firing = attach(self.store, self.config)
+        if firing.complaints is not self.complaints:
+            self.complaints += firing.complaints
+            firing.complaints = self.complaints
 
     def executor(self, name: str) -> Executor:
         """The executor of that name."""
@@ -130,6 +135,8 @@ class Qrec:
         refuses: see the task's `status` and `returncode`.  Secrets among its words are replaced in the record.
         """
         task = self.new_task(command, message=message, tags=tags, cwd=cwd, executor=executor)
+        if notify:
+            self.attach_hooks()
         task = task.copy(data={**task.data, **notes_for_hooks(notify)})
         recorded = self.without_secrets(task)
         if recorded is not task:

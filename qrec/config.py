@@ -6,7 +6,7 @@ import json
 import os
 import sys
 
-from qrec.errors import QrecError, WrongUsage, did_you_mean
+from qrec.errors import QrecError, WrongUsage, did_you_mean, nearest
 from qrec.task import Record
 
 TYPE_CHECKING = False
@@ -80,6 +80,19 @@ def as_list(value: Any) -> tuple[str, ...]:
     return tuple(word for word in words if word)
 
 
+def as_addresses(value: Any) -> tuple[str, ...]:
+    """A setting that is a list of addresses."""
+    return tuple(map(as_address, as_list(value)))
+
+
+def as_address(value: Any) -> str:
+    """An address that a message can be sent to."""
+    address = as_text(value)
+    if "://" not in address:
+        raise WrongUsage(f"{address!r} is no address; write https://ntfy.sh/my-runs, or another URL")
+    return address
+
+
 def as_patterns(value: Any) -> tuple[str, ...]:
     """A setting that is a list of regular expressions which shells understand, too."""
     patterns = as_list(value)
@@ -147,7 +160,7 @@ SETTINGS = (
     Setting(
         name="notify",
         default=(),
-        check=as_list,
+        check=as_addresses,
         help="where `--notify` tells of an end, as URLs of apprise; empty: on the desktop, or in the terminal",
     ),
     Setting(
@@ -242,6 +255,26 @@ def place_of(written: Mapping[str, Any], name: str) -> list[str]:
     return [name, "program"] if isinstance(written.get(name), dict) else name.split(".")
 
 
+def unknown_words(written: Mapping[str, Any]) -> list[str]:
+    """A sentence for each word of a config file that sets nothing; a table that is like none of ours is let be."""
+    tables = {name.partition(".")[0] for name in BY_NAME if "." in name}
+    wrong = []
+    for name, value in written.items():
+        if name in tables and isinstance(value, dict):
+            words = [f"{name}.{key}" for key in value if key != "program"]  # see place_of
+            wrong += [no_setting(word) for word in words if word not in BY_NAME]
+        elif isinstance(value, dict) and name != "hooks" and (near := nearest(name, [*tables, "hooks"])):
+            wrong.append(f"there is no table [{name}]; did you mean [{near}]?")
+        elif not isinstance(value, dict) and name not in BY_NAME and name != "hooks":
+            wrong.append(no_setting(name))
+    return wrong
+
+
+def no_setting(name: str) -> str:
+    """What to say of a word that is no setting."""
+    return f"there is no setting {name!r}; " + did_you_mean(name, BY_NAME, f"there are: {', '.join(BY_NAME)}")
+
+
 def found(written: Any, place: Sequence[str]) -> Any:
     """What is written at a place; None if nothing is."""
     for key in place:
@@ -266,8 +299,7 @@ def put(document: Any, name: str, value: Any) -> None:
 def setting_named(name: str) -> Setting:
     """The setting of that name."""
     if name not in BY_NAME:
-        there = did_you_mean(name, BY_NAME, f"there are: {', '.join(BY_NAME)}")
-        raise WrongUsage(f"there is no setting {name!r}; {there}")
+        raise WrongUsage(no_setting(name))
     return BY_NAME[name]
 
 

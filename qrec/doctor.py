@@ -11,7 +11,7 @@ import time
 from functools import cached_property
 
 from qrec.api import Qrec
-from qrec.config import SETTINGS, Config
+from qrec.config import SETTINGS, Config, unknown_words
 from qrec.errors import NoSuchTask, QrecError
 from qrec.gc import remove_output, stripped
 from qrec.hook_tables import tables_of
@@ -44,7 +44,7 @@ OK, MENDED, PROBLEM, NOTE = "ok", "mended", "problem", "note"
 
 #: What qrec puts into its home, by its name or the beginning of it; nothing else in there is touched.
 OURS = ("config.toml", "qrec.db", "tasks", "attempts", "incoming", "workers", "slurm", "notify", "dashboard", "cache",
-        "gc.lock")  # fmt: skip
+        "gc.lock", "hooks", "typed")  # fmt: skip
 AN_HOUR = 3600  #: seconds after which nobody is still at work on a file
 NEWEST = 10_000  #: tasks that are looked through for hosts
 LITTLE, VERY_LITTLE = 1 << 30, 64 << 20  #: bytes that are still free on a disk
@@ -277,10 +277,8 @@ def check_config(doctor: Doctor) -> Iterator[Finding]:
             yield doctor.problem(str(error), f"`qrec config set {setting.name} VALUE`; until then the default holds")
     for complaint in tables_of(config.written)[1]:
         yield doctor.problem(complaint, f"mend it in {config.path}; the others are called")
-    known = {setting.name for setting in SETTINGS}
-    strange = [name for name, value in config.written.items() if name not in known and not isinstance(value, dict)]
-    if strange:
-        yield doctor.problem(f"there is no setting {some(strange)}", f"look for a slip in {config.path}")
+    for complaint in unknown_words(config.written):
+        yield doctor.problem(complaint, f"look for a slip in {config.path}")
 
 
 def check_plugins(doctor: Doctor) -> Iterator[Finding]:

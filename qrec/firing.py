@@ -54,13 +54,20 @@ class Firing:
         self.folder = folder_of(store.home)
         self.fresh = False  #: whether something was noted of which no runner knows yet
         self.runners: list[int] = []  #: pids of those that we have started
-        self.complaints: list[str] = []
+        self.complaints: list[str] = []  #: sentences for the user; a Qrec puts its own list here
         self.take_tables()
 
     def take_tables(self) -> None:
         """Understand what the config file says."""
         self.written = self.config.written
-        self.tables, self.complaints[:] = tables_of(self.written)
+        self.tables, complaints = tables_of(self.written)
+        for complaint in complaints:
+            self.complain(complaint)
+
+    def complain(self, sentence: str) -> None:
+        """Tell the user, once: a worker lives for days, and so may its trouble."""
+        if sentence not in self.complaints:
+            self.complaints.append(sentence)
 
     def renew(self) -> None:
         """Take the config file as it is now: a worker lives for days."""
@@ -76,7 +83,7 @@ class Firing:
         try:
             self.note_all(event, task, was)
         except Exception as error:  # a store's, while it is asked what else is in the queue
-            self.complaints.append(f"hooks were not called: {error}")
+            self.complain(f"hooks were not called: {error}")
 
     def note_all(self, event: str, task: Task, was: Status | None) -> None:
         """Note every hook that waits for it."""
@@ -128,7 +135,7 @@ class Firing:
                 replace_file(path, content)
             self.fresh = True
         except (OSError, ValueError) as error:
-            self.complaints.append(f"hook {hook} was not called: {error}")
+            self.complain(f"hook {hook} was not called: {error}")
 
     def see_to_left(self) -> None:
         """Let a runner see to what was noted by those who died before they could start one."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 
-from qrec.config import as_list, as_seconds, as_switch, as_text
+from qrec.config import as_address, as_list, as_seconds, as_switch, as_text
 from qrec.errors import QrecError, WrongUsage, did_you_mean
 from qrec.task import MATCHED, NOTIFY, UNFINISHED, Record, Status, Task
 
@@ -110,7 +110,7 @@ def tables_of(written: Mapping[str, Any]) -> tuple[list[Table], list[str]]:
 def table_of(name: str, written: Any) -> Table:
     """One table.  Raises WrongUsage with what is wrong with it."""
     if not isinstance(written, dict):
-        raise WrongUsage(f"write it as a table, [hooks.{name}]")
+        raise WrongUsage(f"write it as a table, [hooks.{'NAME' if name in KEYS else name}]")
     for key in written:
         if key not in KEYS:
             raise WrongUsage(f"there is no key {key!r}; {nearest(key, KEYS)}")
@@ -208,6 +208,6 @@ def as_anything(value: Any) -> Any:
 KEYS: dict[str, Callable[[Any], Any]] = {
     "on": as_events, "longer_than": as_seconds, "tag": as_words, "command": as_pattern, "executor": as_words,
     "queue": as_words, "host": as_words, "code": as_codes, "limit": as_limit, "lines": as_count, "run": as_text,
-    "desktop": as_switch, "mail": as_text, "webhook": as_text, "hook": as_text, "server": as_text, "sender": as_text,
+    "desktop": as_switch, "mail": as_text, "webhook": as_address, "hook": as_text, "server": as_text, "sender": as_text,
     "options": as_anything,
 }  # fmt: skip

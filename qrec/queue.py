@@ -680,10 +680,10 @@ def is_there(backend: str) -> bool:
         return True
     if shutil.which("sbatch") is None:
         return False
-    from qrec.executors import cluster
+    from qrec.executors import slurm_calls
 
     try:
-        cluster.act(["sinfo", "--noheader"], ANSWER)
+        slurm_calls.act(["sinfo", "--noheader"], ANSWER)
     except (QrecError, OSError):
         return False
     return True

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-REFUSED = "refused"  #: the note of what a hook did not let begin
+REFUSED = "refused"  #: the note of what a hook, or a slip of its executor, did not let begin
 TIMED_OUT = 124  #: the code that timeout(1) has taught scripts
 AT_START = 0.3  #: seconds the store may keep a command's start waiting
 TRY_AGAIN = 1.0  #: seconds until a busy store is asked again
@@ -135,7 +135,7 @@ class Recorder:
         return recording
 
     def refuse(self, task: Task, error: CouldNotStart, known: bool = False) -> Task:
-        """Record a task that shall not begin, since somebody has said no; return it as it ended."""
+        """Record a task that shall or can not begin; return it as it ended."""
         said = {"reason": str(error), REFUSED: True}
         recording = Recording(self, task.copy(data={**task.data, **said}), known)
         recording.announce()

@@ -98,19 +98,20 @@ class Registry:
         kept = {} if anew else read_cache(self.cache).get(sys.prefix, {})
         try:
             plugins = [Plugin(**values) for values in kept["plugins"]]
+            known = complaints_of(plugins) if kept["told"] else []
             if kept["key"] == key and all(written(plugin.source) == plugin.written for plugin in plugins):
-                if not kept["told"]:
-                    self.complaints = [plugin.complaint for plugin in plugins if plugin.broken]
+                self.complaints = [] if kept["told"] else complaints_of(plugins)
                 return plugins
         except (KeyError, TypeError):
-            pass  # no cache yet, or another version's
+            known = []  # no cache yet, or another version's
         found = self.discover()
         if found is None:
             return []
-        plugins = found
-        self.complaints = [plugin.complaint for plugin in plugins if plugin.broken]
-        self.remember(key, plugins, told=not self.complaints)
-        return plugins
+        complaints = complaints_of(found)
+        # that an import was compiled is a change, and no news
+        self.complaints = [] if complaints == known else complaints
+        self.remember(key, found, told=not self.complaints)
+        return found
 
     def discover(self) -> list[Plugin] | None:
         """Ask every installed distribution for its plug-ins; None, and a complaint, if nobody can be asked now."""
@@ -164,11 +165,11 @@ class Registry:
         loaded: type[Executor] = self.load(plugin)
         return loaded
 
-    def check_broken(self, group: str, name: str) -> None:
-        """Raise a BrokenPlugin if that is why there is nothing of that name."""
+    def check_broken(self, group: str, name: str, error: type[QrecError] = BrokenPlugin) -> None:
+        """Raise an error if there is nothing of that name as its plug-in is broken."""
         for plugin in self.broken:
             if (plugin.group, plugin.name) == (group, name):
-                raise BrokenPlugin(f"{plugin.complaint}; `qrec plugins` looks again")
+                raise error(f"{plugin.complaint}; `qrec plugins` looks again")
 
     def load(self, plugin: Plugin) -> Any:
         """The plug-in's class, or a BrokenPlugin that names it.  What is printed at its import goes to stderr."""
@@ -185,13 +186,17 @@ class Registry:
         name, colon, location = choice.partition(":")
         plugin = self.named(STORES, name)
         if plugin is None or (colon and not location):
-            if gone := next((one for one in self.broken if (one.group, one.name) == (STORES, name)), None):
-                raise WrongUsage(gone.complaint)
+            self.check_broken(STORES, name, WrongUsage)
             names = self.names(STORES)
             there = did_you_mean(name, names, f"there are: {', '.join(names)}, or NAME:PATH for one elsewhere")
             raise WrongUsage(f"no store is called {choice!r}; {there}")
         made: Store = self.load(plugin)(home, os.path.abspath(location.removeprefix("//")) if location else None)
         return made
+
+
+def complaints_of(plugins: Sequence[Plugin]) -> list[str]:
+    """What is wrong with some, a sentence each."""
+    return [plugin.complaint for plugin in plugins if plugin.broken]
 
 
 def search_path() -> list[Any]:

@@ -12,7 +12,7 @@ import shlex
 import time
 
 from qrec.errors import QrecError, RefusedByHook, StoreError
-from qrec.executors import cluster, joboutput, sbatch
+from qrec.executors import joboutput, sbatch, slurm_calls
 from qrec.executors.queue import Job, before_its_run, job_words, retried, with_words
 from qrec.graph import ANY, FAILED, OK
 from qrec.output import listed, make_private, private
@@ -125,7 +125,7 @@ class SlurmWorker(Worker):
             given, job = with_words(self.home, now, Job.of(now))
             script = script_of(given, job)
             words = self.words(now, job, conditions)
-            printed = cluster.act([*words, self.keep_script(now, script)], ANSWER, jobs_environment())
+            printed = slurm_calls.act([*words, self.keep_script(now, script)], ANSWER, jobs_environment())
         except RefusedByHook as error:
             self.give_up(now, str(error), error.exit_code)
             return
@@ -251,7 +251,7 @@ class SlurmWorker(Worker):
             slurm = self.store.change(task.uid, wish="cancel").data["slurm"]
             by_cluster.setdefault(slurm.get("cluster"), []).append(slurm["jobid"])
         for name, ids in by_cluster.items():
-            cluster.act([*cluster.words_for("scancel", name), "--quiet", *ids], ANSWER)
+            slurm_calls.act([*slurm_calls.words_for("scancel", name), "--quiet", *ids], ANSWER)
 
     def not_begun(self) -> list[Task]:
         """The jobs that Slurm has, and would begin although one has failed."""
@@ -327,7 +327,7 @@ class SlurmWorker(Worker):
 def jobs_environment() -> dict[str, str]:
     """Our variables without those of a job that we may be in ourselves."""
     kept = own_environment()
-    return {name: value for name, value in kept.items() if name in cluster.KEPT or not name.startswith("SLURM_")}
+    return {name: value for name, value in kept.items() if name in slurm_calls.KEPT or not name.startswith("SLURM_")}
 
 
 def script_of(task: Task, job: Job) -> str:
@@ -354,7 +354,7 @@ def command_lines() -> Iterator[bytes]:
 
 def comments() -> Iterator[tuple[str, str]]:
     """The comments of our jobs that the controller knows, and their ids."""
-    told = cluster.act(["squeue", "--me", "--noheader", "--states=all", "--format=%i %k"], ANSWER)
+    told = slurm_calls.act(["squeue", "--me", "--noheader", "--states=all", "--format=%i %k"], ANSWER)
     for line in told.splitlines():
         jobid, _, comment = line.strip().partition(" ")
         yield comment, jobid

@@ -28,9 +28,14 @@ FOREIGN = tuple("QREC_ XDG_ SLURM_ SBATCH_ TMUX GIT_ NO_COLOR FORCE_COLOR CLICOL
 
 
 def pytest_configure() -> None:
-    """Signals that a shell has us ignore, as it does for what runs in the background, are not for the tests."""
+    """Nothing that whoever started us has arranged for itself is for the tests.
+
+    Signals are ignored in what a shell runs in the background; and thousands of qrec's processes that compile all they
+    import take twice the time.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -280,18 +280,21 @@ def test_errors_are_of_one_family():
 @pytest.mark.parametrize("shared", [True, False])
 def test_many_threads_run_at_once(home, shared):
     door = Qrec()
+    doors = [door if shared else Qrec() for _ in range(24)]
 
     def one(number: int) -> Task:
-        mine = door if shared else Qrec()
-        return mine.run(["sh", "-c", f"echo out {number}; echo err {number} >&2; exit {number}"], show=False)
+        return doors[number].run(["sh", "-c", f"echo out {number}; echo err {number} >&2; exit {number}"], show=False)
 
     with ThreadPoolExecutor(8) as threads:
-        tasks = list(threads.map(one, range(24)))
-    assert [task.returncode for task in tasks] == list(range(24))
+        ended = list(threads.map(one, range(24)))
+    assert [task.returncode for task in ended] == list(range(24))
+    # A busy machine may keep the store from taking an end at once: the record waits then, and nothing of it is lost.
+    assert [one for mine in doors for one in mine.complaints if " waits in " not in one] == []
+    door.recorder.take_in()
+    tasks = [door.get(task.uid) for task in ended]
     assert sorted(task.number for task in tasks) == list(range(1, 25))
-    assert door.complaints == []
     for number, task in enumerate(tasks):
-        assert door.get(task.uid) == task
+        assert (task.returncode, task.ended) == (number, ended[number].ended)
         assert out(door, task) == f"out {number}\n".encode()
         assert door.output(task).read("stderr") == f"err {number}\n".encode()
 

@@ -121,6 +121,8 @@ def test_wrong_usage_is_one_line_and_2(home, qrec, words):
         ("run --foo ls", "No such option '--foo'; `qrec run --help` tells more"),
         ("config set store", "Missing argument 'VALUE'; `qrec config set --help` tells more"),
         ("get 1 2", "Got unexpected extra argument (2); `qrec get --help` tells more"),
+        ("init", "Missing argument 'bash|zsh|fish'. Choose from: bash, zsh, fish; `qrec init --help` tells more"),
+        ("gc --older", "Option '--older' requires an argument; `qrec gc --help` tells more"),
     ],
 )
 def test_wrong_usage_names_what_helps(home, words, said):

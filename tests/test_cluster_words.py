@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from qrec.errors import Refused
-from qrec.executors import cluster
-from qrec.executors.cluster import MARK, QUEUE, Asker, Job, NoAnswer, ours, same, status_of, whole
+from qrec.executors import slurm_asker, slurm_calls, slurm_jobs
+from qrec.executors.slurm_asker import Asker
+from qrec.executors.slurm_calls import NoAnswer
+from qrec.executors.slurm_jobs import MARK, QUEUE, Job, ours, same, status_of, whole
 from qrec.task import Status
 from tests.helpers import ROOT, wait_until
 
@@ -86,7 +88,7 @@ def test_codes(state, exitcode, ending):
     [("0", "0:0"), ("768", "3:0"), ("9", "0:9"), ("139", "0:11"), ("4021", "0:53"), ("253", "0:125"), ("", "0:0")],
 )
 def test_the_queue_tells_a_wait_status(status, exitcode):
-    assert cluster.exitcode(status) == exitcode
+    assert slurm_jobs.exitcode(status) == exitcode
 
 
 # Which job is ours
@@ -161,10 +163,10 @@ def test_an_array_of_which_tasks_are_not_seen_is_not_over():
 
 
 def test_tasks_that_accounting_tells_of_in_one_row():
-    names = [one.jobid for one in cluster.unfolded(job("6_[0-2,8,10-14:2%4]"))]
+    names = [one.jobid for one in slurm_jobs.unfolded(job("6_[0-2,8,10-14:2%4]"))]
     assert names == ["6_0", "6_1", "6_2", "6_8", "6_10", "6_12", "6_14"]
-    assert [one.jobid for one in cluster.unfolded(job("6_[0,3,..."))] == ["6_[0,3,..."]
-    assert [one.jobid for one in cluster.unfolded(job("6_1"))] == ["6_1"]
+    assert [one.jobid for one in slurm_jobs.unfolded(job("6_[0,3,..."))] == ["6_[0,3,..."]
+    assert [one.jobid for one in slurm_jobs.unfolded(job("6_1"))] == ["6_1"]
 
 
 # What is printed
@@ -178,20 +180,20 @@ def queue_row(jobid: str, state: str = "RUNNING", **values: str) -> str:
 
 
 def books_row(jobid: str, state: str, submit: int = 1000, **values: str) -> str:
-    row = {**dict.fromkeys(cluster.ACCOUNTS, ""), "JobID": jobid, "JobIDRaw": jobid, "State": state}
+    row = {**dict.fromkeys(slurm_jobs.ACCOUNTS, ""), "JobID": jobid, "JobIDRaw": jobid, "State": state}
     row.update({"Submit": str(submit), "ExitCode": "0:0", **values})
-    return MARK.join(row[name] for name in cluster.ACCOUNTS) + "\n"
+    return MARK.join(row[name] for name in slurm_jobs.ACCOUNTS) + "\n"
 
 
 def test_rows_of_the_queue():
     text = "CLUSTER: far\n" + queue_row("7", Name="a|b\n8\nc", Comment="x, y") + queue_row("9_1", "PENDING")
-    first, second = cluster.jobs_in_queue(text, "far")
+    first, second = slurm_jobs.jobs_in_queue(text, "far")
     assert (first.jobid, first.name, first.comment, first.cluster) == ("7", "a|b\n8\nc", "x, y", "far")
     assert (second.jobid, second.state, second.reason) == ("9_1", "PENDING", "")
 
 
 def test_the_queue_guesses_when_a_job_starts_and_ends():
-    waits, runs, over = cluster.jobs_in_queue(
+    waits, runs, over = slurm_jobs.jobs_in_queue(
         "".join(
             queue_row(jobid, state, StartTime="2000", EndTime="3000")
             for jobid, state in (("1", "PENDING"), ("2", "RUNNING"), ("3", "COMPLETED"))
@@ -211,7 +213,7 @@ def test_rows_of_accounting_with_their_steps():
         + books_row("8", "RUNNING", ReqTRES="billing=1,cpu=2,gres/gpu=1,mem=100M,node=1", TimelimitRaw="UNLIMITED")
         + books_row("8.batch", "RUNNING", MaxRSS="1K")
     )
-    first, second = cluster.jobs_in_accounts(text)
+    first, second = slurm_jobs.jobs_in_accounts(text)
     assert first.used == {"elapsed": 61, "cpu": 60.5, "memory": 3 << 29}
     assert (first.state, first.name, first.requested) == ("CANCELLED", "a\n8 b", {"time": 3600.0})
     assert (second.used, second.accounted) == ({}, False)
@@ -220,9 +222,9 @@ def test_rows_of_accounting_with_their_steps():
 
 def test_runs_that_were_put_back_are_chained():
     text = books_row("7", "REQUEUED", 1000) + books_row("7", "NODE_FAIL", 2000) + books_row("7", "COMPLETED", 3000)
-    assert [run.earlier for run in cluster.jobs_in_accounts(text)] == [(), (1000.0,), (1000.0, 2000.0)]
+    assert [run.earlier for run in slurm_jobs.jobs_in_accounts(text)] == [(), (1000.0,), (1000.0, 2000.0)]
     text = books_row("7", "RUNNING", 1000) + books_row("7", "COMPLETED", 3000)
-    assert [run.earlier for run in cluster.jobs_in_accounts(text)] == [(), ()]
+    assert [run.earlier for run in slurm_jobs.jobs_in_accounts(text)] == [(), ()]
 
 
 @pytest.mark.parametrize(
@@ -230,24 +232,24 @@ def test_runs_that_were_put_back_are_chained():
     [("1-02:03:04", 93784.0), ("02:03:04", 7384.0), ("03:04.567", 184.567), ("UNLIMITED", None), ("", None)],
 )
 def test_durations(text, seconds):
-    assert cluster.duration(text) == seconds
+    assert slurm_jobs.duration(text) == seconds
 
 
 @pytest.mark.parametrize(
     ("text", "size"), [("308K", 315392), ("1.5G", 3 << 29), ("12", 12), ("4Gn", 4 << 30), ("", None)]
 )
 def test_sizes(text, size):
-    assert cluster.size(text) == size
+    assert slurm_jobs.size(text) == size
 
 
 def test_times_are_read_in_either_form():
-    assert cluster.epoch("1795321268") == 1795321268.0
-    assert cluster.epoch(time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(1795321268))) == 1795321268.0
-    assert [cluster.epoch(word) for word in ("Unknown", "N/A", "0", "")] == [None] * 4
+    assert slurm_jobs.epoch("1795321268") == 1795321268.0
+    assert slurm_jobs.epoch(time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(1795321268))) == 1795321268.0
+    assert [slurm_jobs.epoch(word) for word in ("Unknown", "N/A", "0", "")] == [None] * 4
 
 
 def test_details_of_jobs():
-    first, second = cluster.described(
+    first, second = slurm_jobs.described(
         "JobId=1 JobName=a b=c\nname Q=1\n   UserId=root(0) GroupId=root(0)\n"
         "   JobState=PENDING Reason=Nodes required for job are DOWN Dependency=(null)\n"
         "   NumCPUs=1 CPUs/Task=1 ReqB:S:C:T=0:0:*:*\n   Comment=x WorkDir=y\n   StdOut=/a b/c=d\n   Power=\n   \n\n"
@@ -267,11 +269,11 @@ def test_jobs_go_through_json():
 
 def test_ids_go_into_calls_that_are_not_too_long():
     ids = [str(10**9 + n) for n in range(20_000)]
-    parts = list(cluster.chunks(ids))
+    parts = list(slurm_calls.chunks(ids))
     assert [jobid for part in parts for jobid in part] == ids
     assert len(parts) == 3
     assert max(len(",".join(part)) for part in parts) < 100_000
-    assert list(cluster.chunks([])) == []
+    assert list(slurm_calls.chunks([])) == []
 
 
 # Calling programs
@@ -310,7 +312,7 @@ NO_BOOKS = 'echo "sacct: error: Problem talking to the database: Connection refu
 
 def test_a_program_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    answer = cluster.ask([(None, "1")])
+    answer = slurm_calls.ask([(None, "1")])
     assert answer.trouble == "squeue is not on PATH here; sacct is not on PATH here"
     assert (answer.jobs, answer.unknown, answer.at) == ({}, frozenset(), 0.0)
 
@@ -318,7 +320,7 @@ def test_a_program_that_is_not_there(tmp_path, monkeypatch):
 def test_a_program_that_hangs_is_killed_with_all_it_started(program):
     program("squeue", "sleep 1000 & echo $! >$0.pid; wait")
     with pytest.raises(NoAnswer, match=r"squeue did not answer within 0\.5 s"):
-        cluster.call(["squeue"], 0.5)
+        slurm_calls.call(["squeue"], 0.5)
     path = program.folder / "squeue.pid"
     if path.exists():  # it may have been killed before it got that far
         wait_until(lambda: not alive(int(path.read_text())))
@@ -335,7 +337,7 @@ def test_variables_that_meddle_are_taken_away(program, monkeypatch):
     for name in ("SQUEUE_FORMAT", "SACCT_FORMAT", "SLURM_CLUSTERS", "SBATCH_X", "SLURM_TIME_FORMAT", "SLURM_CONF"):
         monkeypatch.setenv(name, "x")
     program("squeue", "env | grep -E '^(SL|SB|SQ|SA|LC_ALL)' | sort; cat")
-    words = cluster.call(["squeue"]).out.split()
+    words = slurm_calls.call(["squeue"]).out.split()
     assert words == ["LC_ALL=C", "SLURM_CONF=x", "SLURM_TIME_FORMAT=%s"]
 
 
@@ -350,13 +352,13 @@ def test_variables_that_meddle_are_taken_away(program, monkeypatch):
 )
 def test_complaints_are_one_line(program, text, line):
     program("squeue", text)
-    assert cluster.complaint(cluster.call(["squeue"]), "squeue") == line
+    assert slurm_calls.complaint(slurm_calls.call(["squeue"]), "squeue") == line
 
 
 def test_an_unknown_id_is_no_trouble(program):
     program("squeue", 'echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1')
     program("sacct", "true")
-    answer = cluster.ask([(None, "1")])
+    answer = slurm_calls.ask([(None, "1")])
     assert (answer.trouble, answer.calls, set(answer.unknown)) == ("", 2, {(None, "1")})
 
 
@@ -366,7 +368,7 @@ def test_one_bad_id_does_not_hide_the_others(program):
     rows = queue_row("1") + queue_row("2") + queue_row("3")
     program("squeue", f'case "$*" in *4000000000*) {bad};; esac; ' + prints(rows, program.folder, "rows"))
     program("sacct", "true")
-    answer = cluster.ask([(None, jobid) for jobid in ("1", "4000000000", "2", "3")])
+    answer = slurm_calls.ask([(None, jobid) for jobid in ("1", "4000000000", "2", "3")])
     assert set(answer.jobs) == {(None, "1"), (None, "2"), (None, "3")}
     assert (answer.trouble, set(answer.unknown)) == ("", {(None, "4000000000")})
 
@@ -374,21 +376,21 @@ def test_one_bad_id_does_not_hide_the_others(program):
 def test_no_accounts_are_no_trouble(program):
     program("squeue", "true")
     program("sacct", 'echo "Slurm accounting storage is disabled" >&2; exit 1')
-    assert cluster.ask([(None, "1")]).trouble == ""
+    assert slurm_calls.ask([(None, "1")]).trouble == ""
 
 
 @pytest.mark.parametrize("jobid", ["--help", "1 2", "1,2", "", "x", "1\n"])
 def test_what_is_no_id_is_not_asked_for(program, jobid):
     program("squeue", "true")
     program("sacct", "true")
-    assert cluster.ask([(None, jobid)]).calls == 0
+    assert slurm_calls.ask([(None, jobid)]).calls == 0
     with pytest.raises(Refused, match="no id of a Slurm job"):
-        cluster.cancel(jobid)
+        slurm_calls.cancel(jobid)
 
 
 def test_each_cluster_is_asked_by_itself(program):
     program("squeue", prints(queue_row("1") + queue_row("2"), program.folder, "rows"))
-    answer = cluster.ask([(None, "1"), ("far", "2"), (None, "2")])
+    answer = slurm_calls.ask([(None, "1"), ("far", "2"), (None, "2")])
     assert answer.calls == 2
     assert set(answer.jobs) == {(None, "1"), ("far", "2"), (None, "2")}
     assert "--clusters=far" in (program.folder / "squeue.calls").read_text()
@@ -397,7 +399,7 @@ def test_each_cluster_is_asked_by_itself(program):
 def test_only_accounting_says_what_left_the_queue(program):
     program("squeue", prints(queue_row("1"), program.folder, "rows"))
     program("sacct", prints(books_row("2", "FAILED", ExitCode="3:0"), program.folder, "books"))
-    answer = cluster.ask([(None, "1"), (None, "2"), (None, "3")])
+    answer = slurm_calls.ask([(None, "1"), (None, "2"), (None, "3")])
     assert [jobs[-1].state for jobs in answer.jobs.values()] == ["RUNNING", "FAILED"]
     assert answer.unknown == {(None, "3")}
     assert (program.folder / "sacct.calls").read_text().endswith("--jobs 2,3\n")
@@ -406,14 +408,14 @@ def test_only_accounting_says_what_left_the_queue(program):
 def test_accounting_that_lags_does_not_revive_a_job(program):
     program("squeue", prints(queue_row("1", "COMPLETED", exit_code="0"), program.folder, "rows"))
     program("sacct", prints(books_row("1", "RUNNING"), program.folder, "books"))
-    (told,) = cluster.ask([(None, "1")]).jobs[None, "1"]
+    (told,) = slurm_calls.ask([(None, "1")]).jobs[None, "1"]
     assert (told.state, told.accounted) == ("COMPLETED", False)
 
 
 def test_a_lost_job_that_accounting_thinks_is_running_is_unknown(program):
     program("squeue", "true")
     program("sacct", prints(books_row("1", "RUNNING"), program.folder, "books"))
-    answer = cluster.ask([(None, "1")])
+    answer = slurm_calls.ask([(None, "1")])
     assert answer.unknown == {(None, "1")}
     assert status_of(whole(answer.jobs[None, "1"])) is Status.RUNNING
 
@@ -421,7 +423,7 @@ def test_a_lost_job_that_accounting_thinks_is_running_is_unknown(program):
 def test_a_failed_node_does_not_end_a_job_that_is_in_the_queue_again(program):
     program("squeue", prints(queue_row("1", "PENDING", RestartCnt="1", SubmitTime="2000"), program.folder, "rows"))
     program("sacct", prints(books_row("1", "NODE_FAIL"), program.folder, "books"))
-    (told,) = ours(cluster.ask([(None, "1")]).jobs[None, "1"], None, 1000.0)
+    (told,) = ours(slurm_calls.ask([(None, "1")]).jobs[None, "1"], None, 1000.0)
     assert status_of(told) is Status.SUBMITTED
 
 
@@ -429,10 +431,10 @@ def test_runs_that_were_put_back_do_not_count_as_living(program):
     books = books_row("1", "REQUEUED", 1000) + books_row("1", "COMPLETED", 2000)
     program("squeue", prints(queue_row("1", "COMPLETED", SubmitTime="2000"), program.folder, "rows"))
     program("sacct", prints(books, program.folder, "books"))
-    runs = cluster.ask([(None, "1")]).jobs[None, "1"]
+    runs = slurm_calls.ask([(None, "1")]).jobs[None, "1"]
     assert [(run.state, run.accounted) for run in runs] == [("REQUEUED", False), ("COMPLETED", True)]
     program("squeue", DOWN)
-    runs = cluster.ask([(None, "1")]).jobs[None, "1"]
+    runs = slurm_calls.ask([(None, "1")]).jobs[None, "1"]
     assert [run.state for run in runs] == ["REQUEUED", "COMPLETED"]
 
 
@@ -441,17 +443,17 @@ def test_with_the_controller_down_accounting_counts_where_all_has_ended(program)
     books = books_row("1", "COMPLETED") + books_row("2", "RUNNING") + books_row("3", "NODE_FAIL")
     books += books_row("4_0", "COMPLETED") + books_row("4_[1-2]", "PENDING")
     program("sacct", prints(books, program.folder, "books"))
-    answer = cluster.ask([(None, jobid) for jobid in "1234"])
+    answer = slurm_calls.ask([(None, jobid) for jobid in "1234"])
     assert {key[1]: status_of(whole(jobs)) for key, jobs in answer.jobs.items()} == {"1": Status.COMPLETE, "3": None}
     assert (answer.at, answer.unknown) == (0.0, frozenset())
     assert "Unable to contact" in answer.trouble
 
 
 def test_half_an_answer_is_none(program, monkeypatch):
-    monkeypatch.setattr(cluster, "CHUNK", 4)
+    monkeypatch.setattr(slurm_calls, "CHUNK", 4)
     program("squeue", f'case "$*" in *22*) {DOWN};; esac; ' + prints(queue_row("11"), program.folder, "rows"))
     program("sacct", "true")
-    answer = cluster.ask([(None, "11"), (None, "22")])
+    answer = slurm_calls.ask([(None, "11"), (None, "22")])
     assert (answer.jobs, answer.unknown) == ({}, frozenset())
     assert answer.trouble
 
@@ -480,7 +482,7 @@ def asker(tmp_path, clock) -> Asker:
 def test_many_programs_at_once_make_one_call(program, tmp_path):
     program("squeue", prints(queue_row("1"), program.folder, "rows"))
     script = (
-        "import sys; from qrec.executors.cluster import Asker\n"
+        "import sys; from qrec.executors.slurm_asker import Asker\n"
         "sys.stdin.read()\n"
         "print(Asker(sys.argv[1]).ask([(None, '1')], fresh=600).jobs[None, '1'][0].state)"
     )
@@ -616,7 +618,7 @@ def test_without_a_folder_it_just_asks(program, tmp_path):
 def test_who_waits_too_long_for_another_answers_from_memory(program, tmp_path):
     program("squeue", prints(queue_row("1"), program.folder, "rows"))
     asker = Asker(str(tmp_path / "cache"), limit=0.05)
-    with cluster.Lock(asker.path + ".lock", 1) as held:
+    with slurm_asker.Lock(asker.path + ".lock", 1) as held:
         assert held
         answer = asker.ask([(None, "1")])
     assert (answer.calls, answer.trouble) == (0, "another qrec is still asking Slurm")
@@ -642,12 +644,12 @@ def test_ctrl_c_ends_the_call(program, monkeypatch):
 
     monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        cluster.call(["squeue"], 60)
+        slurm_calls.call(["squeue"], 60)
     assert not alive(int(pid.read_text()))
 
 
 def test_a_task_that_accounting_tells_of_by_the_arrays_id_counts_once():
-    tasks = [cluster.Job(jobid=f"7_{n}", raw=str(7 + n), state="COMPLETED", submit=1.0) for n in range(3)]
-    lagging = cluster.Job(jobid="7", raw="7", state="COMPLETED", submit=1.0)
-    assert cluster.whole([*tasks, lagging]).counts == {"COMPLETED": 3}
-    assert cluster.whole([lagging]) == lagging
+    tasks = [slurm_jobs.Job(jobid=f"7_{n}", raw=str(7 + n), state="COMPLETED", submit=1.0) for n in range(3)]
+    lagging = slurm_jobs.Job(jobid="7", raw="7", state="COMPLETED", submit=1.0)
+    assert slurm_jobs.whole([*tasks, lagging]).counts == {"COMPLETED": 3}
+    assert slurm_jobs.whole([lagging]) == lagging

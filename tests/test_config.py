@@ -193,6 +193,22 @@ def test_wrong_settings_are_refused(home, words, said):
     assert not (home / "config.toml").exists()
 
 
+def test_words_that_set_nothing_are_told(file):
+    file.write_text('stroe = "x"\n[shell]\nprogram = "/bin/sh"\ntpyed = true\n[shel]\ntyped = true\n[other]\nkey = 1\n')
+    done = call("config", "list", check=True)
+    assert [line.partition(" (in ")[0] for line in done.err.splitlines()] == [
+        "qrec: there is no setting 'stroe'; did you mean 'store'?",
+        "qrec: there is no setting 'shell.tpyed'; did you mean 'shell.typed'?",
+        "qrec: there is no table [shel]; did you mean [shell]?",
+    ]
+    columns = {line.index(" default ") for line in done.out.splitlines() if " default " in line}
+    assert len(columns) == 1, "whatever the length of a name"
+
+
+def test_an_address_is_a_url(home):
+    assert "'me' is no address" in one_line(call("config", "set", "notify", "me"), 2)
+
+
 def test_a_setting_is_named_once(home):
     assert one_line(call("config", "set", "quiet", "perhaps"), 2) == "quiet: 'perhaps' is neither true nor false"
 

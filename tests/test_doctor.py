@@ -143,6 +143,14 @@ def test_rights_that_are_missing(some, home):
     assert states(some, "rights") == [OK]
 
 
+@pytest.mark.parametrize("name", ["hooks", "typed"])
+def test_what_hooks_and_shells_leave_in_the_home_is_ours(some, home, name):
+    (home / name).mkdir(0o755)
+    assert mended(some, "rights")
+    assert (home / name).stat().st_mode & 0o777 == 0o700
+    assert states(some, "rights") == [OK]
+
+
 def test_what_is_not_ours_is_left_alone(some, home):
     """A home may be any folder, the user's own included."""
     (home / "photos").mkdir(0o755)
@@ -205,7 +213,14 @@ def test_an_old_sqlite(some, monkeypatch):
 
 @pytest.mark.parametrize(
     ("content", "word"),
-    [("grace = [", "TOML"), ('grace = "soon"\n', "soon"), ('stroe = "sqlite"\n', "stroe"), ('keep_size = "x"', "x")],
+    [
+        ("grace = [", "TOML"),
+        ('grace = "soon"\n', "soon"),
+        ('stroe = "sqlite"\n', "stroe"),
+        ('keep_size = "x"', "x"),
+        ("[hook.a]\nrun = 'x'", "[hooks]"),
+        ("[shell]\ntpyed = 1", "shell.typed"),
+    ],
 )
 def test_a_config_file_with_a_slip(some, home, content, word):
     (home / "config.toml").write_text(content)

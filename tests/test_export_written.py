@@ -206,6 +206,7 @@ def test_a_report_tells_of_each_task(home, kind, tmp_path, qrec):
     assert fences[1].splitlines()[-1] in ("bad", "````")
     assert "\n30\n" in fences[1]
     assert "\n9\n" not in fences[1]
+    assert "\\-" not in report, "a date begins no list"
     text = re.sub(r"\\(.)", r"\1", report)
     assert "> before *the* release\n" in text
     assert "| status | failed |\n| exit code | 3 |\n" in text

@@ -23,11 +23,14 @@ from typing import Any, ClassVar
 import pytest
 
 from qrec.api import Qrec, Query
-from qrec.errors import StaleTask
+from qrec.errors import CouldNotStart, StaleTask
 from qrec.executors.base import Executor
-from qrec.hook_tables import table_of, tables_of
-from qrec.hooks.commands import last_line
+from qrec.firing import Note, folder_of, name_of
+from qrec.hook_tables import NOTIFIER, table_of, tables_of
+from qrec.hooks.commands import Process, last_line, ready_of
 from qrec.hooks.notices import is_known
+from qrec.hooks.runner import Runner
+from qrec.hooks.told import Call
 from qrec.registry import HOOKS
 from qrec.task import Status, Task, new_uid, timestamp
 from tests.helpers import wait_until
@@ -93,7 +96,8 @@ def lines(path: Path) -> list[str]:
         ({"on": "failed", "lines": -1, "run": "true"}, "lines: -1 is no number"),
         ({"on": ["before", "failed"], "run": "true"}, "stands alone"),
         ({"on": "before", "desktop": True}, "goes with run or hook"),
-        ("true", "write it as a table"),
+        ({"on": "failed", "webhook": "ntfy"}, "webhook: 'ntfy' is no address; write https://"),
+        ("true", "write it as a table, [hooks.bad]"),
     ],
 )
 def test_a_table_that_cannot_be_understood_is_named(table, words):
@@ -106,6 +110,7 @@ def test_a_table_that_cannot_be_understood_is_named(table, words):
 
 def test_hooks_that_are_no_tables():
     assert tables_of({"hooks": 5}) == ([], ["hooks are left out: write them as tables, [hooks.NAME]"])
+    assert tables_of({"hooks": {"run": "true"}})[1] == ["hook run is left out: write it as a table, [hooks.NAME]"]
 
 
 def ended(**fields: Any) -> Task:
@@ -247,7 +252,54 @@ def test_a_hook_that_cannot_be_understood_hurts_nothing(hooks, qrec):
     assert "hook bad is left out" in qrec("doctor").out
 
 
+def test_what_cannot_be_noted_is_told(kind, hooks, qrec, home):
+    hooks('[hooks.a]\non = "failed"\nrun = "true"')
+    home.mkdir(exist_ok=True)
+    (home / "hooks").write_text("in the way")
+    done = qrec("run", "sh", "-c", "echo hello; exit 3")
+    assert (done.returncode, done.out) == (3, "hello\n")
+    assert done.err.count("hook a was not called: ") == 1
+    hooks("")
+    assert qrec("run", "--notify", "true").err.count("hook --notify was not called: ") == 1
+
+
 # Limits
+
+
+def call(*words: str) -> Call:
+    return Call(name="a", words=words, env=dict(os.environ), cwd="/", told={"event": "failed"}, limit=30.0)
+
+
+def test_a_hook_that_has_closed_its_streams_wakes_nobody():
+    process = Process(call("sh", "-c", "exec >&- 2>&-; sleep 0.3; exit 7"))
+    steps = 1
+    while (outcome := process.step(ready_of([process]))) is None:
+        steps += 1
+    assert outcome.returncode == 7
+    assert steps <= 3, "one for each stream, and one for its end"
+
+
+def test_a_hook_that_cannot_be_killed_is_not_waited_for(monkeypatch):
+    process = Process(call("sleep", "600").copy(limit=0.05))
+    with monkeypatch.context() as patch:
+        patch.setattr("qrec.hooks.commands.kill_group", lambda pid: None)
+        while (outcome := process.step(ready_of([process]))) is None:
+            pass
+    assert (outcome.returncode, outcome.limit) == (124, 0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    os.waitpid(process.pid, 0)
+
+
+def test_a_hook_that_cannot_be_started_leaves_nothing_open(monkeypatch):
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(CouldNotStart):
+        Process(call("\0"))
+    assert os.listdir("/proc/self/fd") == before
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe", lambda: os.open("/no/such/file", os.O_RDONLY))
+        with pytest.raises(OSError, match="No such file"):
+            Process(call("true"))
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_nobody_waits_for_a_hook(kind, hooks, qrec, tmp_path):
@@ -386,6 +438,18 @@ def test_a_runner_that_is_killed_lets_no_hook_happen_twice(kind, hooks, qrec, tm
     assert "runner was killed" in result["said"]
     wait_for_quiet(home)
     assert lines(tmp_path / "calls") == [runner]
+
+
+@pytest.mark.parametrize(("days", "is_kept"), [(0, True), (8, False)])
+def test_a_store_that_cannot_be_asked_is_not_waited_for_for_ever(home, days, is_kept):
+    note = Note(uid=new_uid("shell"), attempt=1, event="failed", hook=NOTIFIER, store="gone:/x", at=timestamp())
+    path = Path(folder_of(str(home)), name_of(note))
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(note.asdict()))
+    at = time.time() - days * 86_400
+    os.utime(path, (at, at))
+    Runner(str(home)).run()
+    assert path.exists() == is_kept
 
 
 def test_a_lost_task_is_told_once_by_many_who_find_it(kind, hooks, qrec, start, tmp_path, home):
@@ -672,6 +736,8 @@ class Lamp(Hook):
     def before(self, task):
         if "dark" in task.command:
             raise Refused("it is dark")
+        if "slip" in task.command:
+            return undefined
         return {"lamp": self.settings["options"]["which"]}
 
     def failed(self, task):
@@ -697,6 +763,9 @@ def test_a_hook_that_is_a_class(site, hooks, qrec):
     assert qrec("hooks", "test", "a", "1").err.splitlines()[:2] == ["failed 1 red ['x']", "ended after all"]
     refused = qrec("-q", "run", "echo", "dark")
     assert (refused.returncode, refused.err) == (126, "qrec: refused by hook b: it is dark\n")
+    slipped = qrec("run", "echo", "slip")
+    assert (slipped.returncode, slipped.out) == (0, "slip\n")
+    assert "hook b was passed over: NameError: name 'undefined' is not defined" in slipped.err
     failed = qrec("hooks", "test", "a", "1", "--event", "cancelled")
     assert failed.returncode == 1
     assert "ValueError: oh" in failed.err
@@ -706,7 +775,18 @@ def test_a_hook_that_is_not_installed(hooks, qrec):
     hooks('[hooks.a]\non = "failed"\nhook = "lamb"')
     qrec("run", "false")
     (result,) = wait_for_results()
-    assert (result["code"], "no hook is called 'lamb'" in result["said"]) == (125, True)
+    assert (result["code"], "no plug-in has a hook 'lamb'" in result["said"]) == (125, True)
+    hooks('[hooks.a]\non = "failed"\nhook = "dekstop"')
+    assert "no plug-in has a hook 'dekstop'; did you mean 'desktop'?" in qrec("hooks", "test", "a").err
+
+
+def test_a_hook_whose_plug_in_is_broken(site, hooks, qrec):
+    install(site, "lamp", "import no_such_module", HOOKS)
+    hooks('[hooks.a]\non = "failed"\nhook = "lamp"')
+    qrec("run", "false")
+    (result,) = wait_for_results()
+    assert result["code"] == 125
+    assert result["said"].startswith("plug-in lamp (qrec_lamp 1.0) is left out: ModuleNotFoundError")
 
 
 # Messages
@@ -904,6 +984,21 @@ def test_the_list_of_hooks(hooks, qrec):
     assert "hook bad is left out" in done.err
     (phone,) = qrec("hooks", "list", "--json").json
     assert (phone["name"], phone["on"], phone["deed"]) == ("phone", ["failed", "lost"], "webhook")
+
+
+def test_a_list_that_is_empty_or_of_many_lines(hooks, qrec, home):
+    assert "there is no hook yet; `qrec hooks --help` shows one" in qrec("hooks", "list", check=True).err
+    assert qrec("hooks", "list", "--json").json == []
+    hooks('[hooks.a]\non = "failed"\nrun = """\necho one\necho two"""')
+    assert qrec("hooks", "list", check=True).out == "a           failed              run echo one; echo two\n"
+
+
+def test_a_table_whose_name_has_a_slip(hooks, qrec, home):
+    hooks('[hook.a]\non = "failed"\nrun = "true"')
+    assert qrec("hooks", "list", check=True).err == "qrec: there is no table [hook]; did you mean [hooks]?\n"
+    qrec("run", "false")
+    hooks("[hooks.a")
+    assert "is not valid TOML" in qrec("hooks", "test", "a").err
 
 
 def test_a_hook_is_tried(kind, hooks, qrec, home):

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qrec.doors import accounts, duct, joblog
-from qrec.executors.cluster import epoch
+from qrec.executors.slurm_jobs import epoch
 from qrec.output import FOLD_LIMIT
 from qrec.task import moment, timestamp
 from tests.test_look_back import call, one_line
@@ -121,9 +121,10 @@ def test_a_database_built_by_the_schema_of_older_atuins(home, tmp_path):
         ("b", at + 1, 0, 0, "", "/x", "s", "box:me", at),
         ("c", at + 2, -1, -1, "vim", "unknown", "s", "box:me", None),
         ("d", "when?", -1, -1, "odd", "/", "s", "box", None),
+        ("e", "9" * 400, -1, -1, "odd", "/", "s", "box", None),
     ]
     done = call("import", "atuin", old_atuin(tmp_path / "h.db", *rows))
-    assert (done.out, done.returncode) == ("2 tasks taken in, 1 bad\n", 1)
+    assert (done.out, done.returncode) == ("2 tasks taken in, 2 bad\n", 1)
     assert "entry d: it cannot be read" in done.err
     assert [(one["command"], one["user"], one["host"]) for one in tasks()] == [
         ("ls", "me", "box"),
@@ -213,6 +214,36 @@ def test_what_duct_has_not_finished_or_somebody_has_spoilt(home, tmp_path):
     assert (done.out, done.returncode) == ("0 tasks taken in, 3 bad\n", 1)
     assert "a_info.json: it cannot be read: duct has not finished it" in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        {"execution_summary": {"exit_code": 0, "start_time": "soon"}},
+        {"execution_summary": {"exit_code": 0, "start_time": 1.0, "wall_clock_time": "long"}},
+        {"execution_summary": {"exit_code": float("inf")}},
+        {"execution_summary": {"exit_code": 0, "peak_rss": float("inf")}},
+        {"env": ["x"]},
+        {"system": "a box"},
+    ],
+)
+def test_one_file_that_is_spoilt_does_not_stop_the_others(home, tmp_path, spoilt):
+    good = {"command": "x", "execution_summary": {"exit_code": 0}, "message": 5, "system": {"user": ["me"]}}
+    (tmp_path / "a_info.json").write_text(json.dumps({**good, **spoilt}))
+    (tmp_path / "b_info.json").write_text(json.dumps(good))
+    (tmp_path / "c_info.json").symlink_to(tmp_path / "gone")
+    done = call("import", "duct", tmp_path)
+    assert (done.out, done.returncode) == ("1 task taken in, 2 bad\n", 1)
+    assert "a_info.json: it cannot be read: " in done.err
+
+
+def test_reports_of_duct_that_tell_nonsense(home, tmp_path):
+    (tmp_path / "a_info.json").write_text(
+        json.dumps({"command": "x", "execution_summary": {"exit_code": 0, "start_time": 1.0}})
+    )
+    report = '{"timestamp": "1970-01-01T00:01:40+00:00", "totals": {"rss": Infinity}, "processes": {}}\n'
+    (tmp_path / "a_usage.jsonl").write_text(report + "[" * 100_000 + "\n")
+    assert call("import", "duct", tmp_path, check=True).out == "1 task taken in\n"
 
 
 def test_cpu_and_time_of_reports():

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import json
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -622,6 +623,23 @@ def test_a_note_that_cannot_be_made_stops_no_command(truck, qrec):
     result = qrec("run", "-q", "-e", "truck", "true")
     assert (result.returncode, said(result)) == (0, "truck: nothing noted: ZeroDivisionError: division by zero")
     assert qrec("get").json["data"]["status"] == "complete"
+
+
+WORDS = {"raise KeyError('x')": "KeyError: 'x'", "return 5": "TypeError: ", "return 'nice true'": "TypeError: "}
+
+
+@pytest.mark.parametrize("slip", WORDS)
+def test_words_that_cannot_be_told_are_the_mistake_of_the_executor(site, home, qrec, slip):
+    said = f"executor truck cannot tell what to run: {WORDS[slip]}"
+    install(site, "truck", re.sub(r"return \(\"env\".*", slip, TRUCK))
+    result = qrec("run", "-q", "truck", "true")
+    assert result.returncode == 125
+    assert result.err.startswith(f"qrec: {said}")
+    about = qrec("get").json["data"]
+    assert (about["status"], about["reason"].startswith(said)) == ("failed", True)
+    qrec("queue", "submit", "--", "truck", "true", check=True)
+    assert qrec("queue", "run").returncode == 1
+    assert qrec("get").json["data"]["reason"].startswith(said)
 
 
 def test_what_an_option_may_be(truck, site, home, qrec):

@@ -129,14 +129,17 @@ def test_a_command_that_is_interrupted(shell):
     assert [(task.command, task.returncode) for task in typed()] == [("sleep 60", 130)]
 
 
-def test_a_command_that_is_stopped_has_no_end(bash):
-    bash.send(b"sleep 60\r")
-    bash.wait_until(lambda: psutil.Process(bash.pid).children())
-    bash.interrupt(STOP)
+def test_a_command_that_is_stopped_has_no_end(shell):
+    shell.type(" sh -c 'exit 3'")
+    shell.send(b"sleep 60\r")
+    shell.wait_until(lambda: [one for one in psutil.Process(shell.pid).children() if one.name() == "sleep"])
+    shell.interrupt(STOP)
     (task,) = typed()
     assert (task.status, task.returncode, task.ended) == (Status.LOST, None, None)
     assert task.data["reason"].startswith("stopped at the terminal")
-    bash.type(" kill -9 %1", " wait")
+    shell.type("sh -c 'exit 4'")
+    assert [task.returncode for task in typed()] == [None, 4], "though a stopped job is there"
+    psutil.Process(shell.pid).children()[0].kill()
 
 
 # That nobody notices

@@ -9,8 +9,8 @@ import pytest
 
 from qrec.errors import Refused
 from qrec.executors import joboutput
-from qrec.executors.cluster import QUEUE, Job
 from qrec.executors.slurm import SlurmExecutor, clock, compared, explain_missing, noted, reason_of, waiting_for
+from qrec.executors.slurm_jobs import QUEUE, Job
 from qrec.output import JobFiles
 from qrec.task import Kept, Status, Task
 from tests.helpers import wait_until
@@ -184,7 +184,7 @@ def fake(tmp_path, monkeypatch):
 
 def queue_row(jobid="7", state="RUNNING", **values):
     """What squeue prints of a job."""
-    from qrec.executors.cluster import MARK
+    from qrec.executors.slurm_jobs import MARK
 
     told = {"JobArrayID": jobid, "JobID": jobid, "State": state, "exit_code": "0", "RestartCnt": "0", **values}
     return "printf '%s\\n' '" + MARK.join(told.get(name, "N/A") for name in QUEUE) + "'"

@@ -85,7 +85,7 @@ def unforeseen(error: Exception) -> int:
         say(f"no option {error.option_name!r}; {meant}")
         return error.exit_code
     if isinstance(error, click.ClickException):
-        words = error.format_message().replace("\n", " ")
+        words = " ".join(error.format_message().split())
         hint = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "qrec"
         say(f"{words.rstrip('.?')}; `{hint} --help` tells more" if isinstance(error, click.UsageError) else words)
         return error.exit_code

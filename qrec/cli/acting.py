@@ -7,7 +7,7 @@ import sys
 import click
 
 from qrec.cli import say
-from qrec.cli.groups import OneOf
+from qrec.cli.groups import OneOf, Verb
 from qrec.cli.printed import print_blocks
 from qrec.cli.verbs import completes, examples, front_door, looking, tell, verb
 from qrec.cli.words import JSON, YES
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qrec.task import Task
 
 
-class ExecVerb(click.Command):
+class ExecVerb(Verb):
     """A verb whose `--help` belongs to the action, if one is named."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

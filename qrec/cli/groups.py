@@ -20,8 +20,22 @@ HEADING, NAME = 6, 11  #: columns that they have in a help text
 NARROW = 76  #: columns below which verbs stand in one row, not in two side by side
 
 
+class Verb(click.Command):
+    """A verb whose errors tell of its own help."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click, which does not say everywhere whose words were wrong."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+
 class Group(click.Group):
     """Verbs under a verb; a wrong one is answered with the nearest."""
+
+    command_class = Verb
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -7,12 +7,14 @@ import sys
 
 import click
 
+from qrec.cli import say
 from qrec.cli.groups import Group
 from qrec.cli.verbs import AS_JSON, completes, examples, front_door, looking, tell, wants_json
 from qrec.errors import WrongUsage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from qrec.api import Qrec
@@ -53,22 +55,24 @@ def hooks_list(as_json: bool) -> None:
     from qrec.cli.show import put, put_json
 
     door = looking(options())
-    tables = tables_of(door)
+    every = [described(table) for table in tables_of(door)]
     if wants_json(as_json):
-        put_json([described(table) for table in tables])
-    for table in () if wants_json(as_json) else tables:
-        about = described(table)
-        conditions = ", ".join(f"{key} {shown(about[key])}" for key in CONDITIONS if key in about)
-        put(f"{table.name:<10}  {', '.join(about['on']):<18}  {about['deed']} {about['what']}  {conditions}".rstrip())
+        put_json(every)
+    else:
+        for about in every:
+            put(line(about))
+        if not every and not door.complaints:
+            say(f"there is no hook yet; `qrec hooks --help` shows one, to be written into {door.config.path}")
     tell(door)
 
 
 def tables_of(door: Qrec) -> list[Table]:
-    """The hooks of the config file; what is wrong with others is told in the end."""
+    """The hooks of the config file; what is wrong with others, or with words beside them, is told in the end."""
+    from qrec.config import unknown_words
     from qrec.hook_tables import tables_of
 
     tables, complaints = tables_of(door.config.written)
-    door.complaints += complaints
+    door.complaints += [*complaints, *unknown_words(door.config.written)]
     return tables
 
 
@@ -79,6 +83,13 @@ def described(table: Table) -> dict[str, Any]:
         "name": table.name, "on": sorted(table.on), "deed": table.deed,
         "what": PASSWORD.sub("://...@", str(table.what)), **conditions, "limit": table.limit, "lines": table.lines,
     }  # fmt: skip
+
+
+def line(about: Mapping[str, Any]) -> str:
+    """A hook for people."""
+    conditions = ", ".join(f"{key} {shown(about[key])}" for key in CONDITIONS if key in about)
+    what = "; ".join(filter(None, about["what"].splitlines()))
+    return f"{about['name']:<10}  {', '.join(about['on']):<18}  {about['deed']} {what}  {conditions}".rstrip()
 
 
 def shown(value: Any) -> str:
@@ -131,6 +142,7 @@ def named(door: Qrec, name: str) -> Table:
     if name in tables:
         return tables[name]
     wrong = [complaint for complaint in door.complaints if complaint.startswith(f"hook {name} is left out")]
+    wrong += [str(door.config.complaint)] if door.config.complaint else []
     names = f"; {nearest(name, tables)}" if tables else f"; write one into {door.config.path}"
     raise WrongUsage(wrong[0] if wrong else f"no hook is called {name!r}{names}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from qrec.cli.groups import Shelved
+from qrec.cli.groups import Shelved, Verb
 from qrec.cli.verbs import completes, examples
 from qrec.errors import NoSuchTask, Refused, WrongUsage, did_you_mean
 
@@ -66,7 +66,7 @@ def queue() -> None:
     """
 
 
-class WithCommand(click.Command):
+class WithCommand(Verb):
     """A verb that takes a command behind the first `--`, which click would take away.
 
     No command begins with a dash: if the next word does, it names a queue or a job, and the command is behind another

@@ -6,6 +6,7 @@ import json
 
 import click
 
+from qrec.cli import say
 from qrec.cli.groups import Group
 from qrec.cli.verbs import AS_JSON, completes, examples, wants_json
 
@@ -65,7 +66,7 @@ def config_set(name: str, value: str) -> None:
 @AS_JSON
 def config_list(as_json: bool) -> None:
     """Print every setting, its value in force, and where that comes from."""
-    from qrec.config import SETTINGS
+    from qrec.config import SETTINGS, unknown_words
 
     settings = settings_of()
     values = {setting.name: settings.get(setting.name) for setting in SETTINGS}
@@ -73,9 +74,10 @@ def config_list(as_json: bool) -> None:
         click.echo(json.dumps(values, indent=2))
         return
     for setting in SETTINGS:
-        click.echo(
-            f"{setting.name:<9}  {shown(values[setting.name]):<12}  {settings.source(setting.name):<12}  {setting.help}"
-        )
+        value, source = shown(values[setting.name]), settings.source(setting.name)
+        click.echo(f"{setting.name:<12}  {value:<12}  {source:<12}  {setting.help}")
+    for complaint in unknown_words(settings.written):
+        say(f"{complaint} (in {settings.path})")
 
 
 @config.command("path", epilog=examples('qrec config path\n  $EDITOR "$(qrec config path)"'))

@@ -13,7 +13,7 @@ import click
 
 from qrec import __version__
 from qrec.cli import say
-from qrec.cli.groups import OneOf, Shelved, options_in_short
+from qrec.cli.groups import OneOf, Shelved, Verb, options_in_short
 from qrec.cli.words import ALWAYS, Flag, merge
 from qrec.errors import nearest
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from qrec.stores.base import Query
 
     Function = TypeVar("Function", bound=Callable[..., Any])
-
-TASK_HELP = "TASK is a number, a uid or the beginning of one; without it, the task you last started."
 
 
 def completes(kind: str) -> Callable[[click.Context, click.Parameter, str], list[Any]]:
@@ -169,7 +167,7 @@ def verb(example: str, *flags: Flag, **settings: Any) -> Callable[[Function], cl
             words = {key: value for key, value in given.items() if key not in keys}
             return function(merge(context.find_root().params, own), **words)
 
-        described = {"epilog": examples(example), **settings}
+        described = {"cls": Verb, "epilog": examples(example), **settings}
         made: click.Command = click.command(**described)(options(*flags)(call))
         return made
 

@@ -94,7 +94,7 @@ def of_kind(name: str, kind: str, value: Any) -> Any:
             return int(value)
         if kind == "float" and not isinstance(value, bool):
             return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     if kind in ("bool", "int", "float") or not isinstance(value, str):
         raise WrongUsage(f"{name} is to be of the kind {kind}")
@@ -163,7 +163,7 @@ def edited(door: Qrec, task: Task, given: Mapping[str, Any], allowed: bool) -> R
     folder = given.get("cwd") or task.pwd
     if not isinstance(folder, str) or not os.path.isdir(folder):
         raise Refused(f"the folder {folder} is not there")
-    return again(door, [{"argv": argv, "cwd": folder, "message": given.get("message"), "tags": list(task.tags)}])[0]
+    return again(door, [{"argv": argv, "cwd": folder, "tags": list(task.tags), **rerun_options(given)}])[0]
 
 
 # Many at once

@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from qrec.task import Task
 
 
+def kind_of(task: Task) -> str:
+    """The name of the executor that the command matched, in a queue or not."""
+    return str(task.data.get("inner", task.executor) if task.executor == "queue" else task.executor)
+
+
 def executor_of(door: Qrec, task: Task) -> Executor | None:
     """The executor that the command matched, if it can be had."""
-    name = task.data.get("inner", task.executor) if task.executor == "queue" else task.executor
     try:
-        return door.executor(str(name))
+        return door.executor(kind_of(task))
     except QrecError:
         return None
 

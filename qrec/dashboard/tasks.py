@@ -194,8 +194,8 @@ def waits(door: Qrec, task: Task) -> list[str]:
 
 def shows(door: Qrec, task: Task) -> list[str]:
     """What `panel` tells of a task of this kind."""
-    name = task.data.get("inner", task.executor) if task.executor == "queue" else task.executor
-    told = [*TELLING.get(str(name), ())]
+    name = panels.kind_of(task)
+    told = [*TELLING.get(name, ())]
     return [*told, "screen"] if name == "tmux" and not task.status.is_final else told
 
 

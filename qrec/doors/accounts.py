@@ -11,7 +11,7 @@ from functools import partial
 
 from qrec.doors.past import Entry
 from qrec.errors import Refused
-from qrec.executors import cluster, joboutput, sbatch
+from qrec.executors import joboutput, sbatch, slurm_calls, slurm_jobs
 from qrec.executors.slurm import TASKS_KEPT, begun_of, ending_of, noted, reason_of, told_words
 from qrec.output import JOB
 from qrec.stores.base import Query
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from qrec.doors.intake import Arrival
     from qrec.doors.past import Past
-    from qrec.executors.cluster import Job
+    from qrec.executors.slurm_jobs import Job
     from qrec.stores.base import Bundle, Store
     from qrec.task import Task
 
@@ -52,26 +52,26 @@ class Submitted(Record):
 
 def asked(user: str, since: float | None) -> Iterator[dict[str, str]]:
     """What sacct tells now of a user's jobs, all of them or since a time.  Refused if it does not."""
-    fields = [*cluster.ACCOUNTS, *MORE]
+    fields = [*slurm_jobs.ACCOUNTS, *MORE]
     try:
         said = call(user, since, fields)
         if "nvalid field" in said.err:
             fields.remove("SubmitLine")
             said = call(user, since, fields)
-    except cluster.NoAnswer as error:
+    except slurm_calls.NoAnswer as error:
         cure = "`qrec import sacct FILE` reads what `sacct --parsable2` has printed elsewhere"
         raise Refused(f"{error}; {cure}") from None
-    if cluster.failed(said) or (not said.out.strip() and said.err.strip()):
-        raise Refused(cluster.complaint(said, "sacct"))
-    return cluster.rows(said.out, fields)
+    if slurm_calls.failed(said) or (not said.out.strip() and said.err.strip()):
+        raise Refused(slurm_calls.complaint(said, "sacct"))
+    return slurm_jobs.rows(said.out, fields)
 
 
-def call(user: str, since: float | None, fields: Sequence[str]) -> cluster.Said:
+def call(user: str, since: float | None, fields: Sequence[str]) -> slurm_calls.Said:
     """One question.  Up to now, sacct would leave out what its clock, or the database's, calls this moment."""
     begin, end = (time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(at)) for at in (since or 0, time.time() + DAY))
-    *words, _ = cluster.account_words(None)
+    *words, _ = slurm_calls.account_words(None)
     span = (f"--starttime={begin}", f"--endtime={end}")
-    return cluster.call([*words, f"--format={','.join(fields)}", f"--user={user}", *span], LIMIT)
+    return slurm_calls.call([*words, f"--format={','.join(fields)}", f"--user={user}", *span], LIMIT)
 
 
 def printed(lines: Iterable[bytes]) -> Iterator[dict[str, str] | tuple[str, str]]:
@@ -105,9 +105,9 @@ def fitted(line: str, names: Sequence[str]) -> list[str] | None:
 
 def completed(row: Mapping[str, str]) -> dict[str, str]:
     """A row with all that is read of one: what was not asked for is empty, or told in other words."""
-    whole = {**dict.fromkeys((*cluster.ACCOUNTS, *MORE), ""), **row}
+    whole = {**dict.fromkeys((*slurm_jobs.ACCOUNTS, *MORE), ""), **row}
     for name, unit in (("Elapsed", 1), ("Timelimit", 60)):
-        seconds = cluster.duration(row.get(name, ""))
+        seconds = slurm_jobs.duration(row.get(name, ""))
         if seconds is not None and not whole[f"{name}Raw"]:
             whole[f"{name}Raw"] = str(int(seconds // unit))
     whole["JobIDRaw"] = whole["JobIDRaw"] or whole["JobID"]
@@ -123,12 +123,12 @@ def submissions(rows: Iterable[Mapping[str, str]]) -> list[Submitted]:
     first: dict[str, Mapping[str, str]] = {}
     for row in whole:
         if "." not in row["JobID"]:
-            first.setdefault(cluster.base(row["JobID"]), row)
+            first.setdefault(slurm_jobs.base(row["JobID"]), row)
     found: dict[tuple[str, float | None], list[Job]] = {}
-    for job in cluster.jobs_in_rows(whole):
-        found.setdefault((cluster.base(job.jobid), job.earlier[0] if job.earlier else job.submit), []).append(job)
+    for job in slurm_jobs.jobs_in_rows(whole):
+        found.setdefault((slurm_jobs.base(job.jobid), job.earlier[0] if job.earlier else job.submit), []).append(job)
     every = [
-        Submitted(jobid=jobid, at=at, jobs=cluster.newest(jobs), row=first[jobid])
+        Submitted(jobid=jobid, at=at, jobs=slurm_jobs.newest(jobs), row=first[jobid])
         for (jobid, at), jobs in found.items()
     ]
     return sorted(every, key=lambda one: (one.at or 0.0, joboutput.place_of(one.jobid)))
@@ -161,15 +161,15 @@ def recorded(store: Store) -> dict[str, list[Task]]:
 
 def arrival(one: Submitted, past: Past, known: Mapping[str, Sequence[Task]]) -> Arrival:
     """A job as a task: the one that has it, or a new one."""
-    job = cluster.whole(one.jobs)
-    status = cluster.status_of(job)
+    job = slurm_jobs.whole(one.jobs)
+    status = slurm_jobs.status_of(job)
     if status is None:
         trouble = f"no status stands for Slurm's state {job.state!r}"
         return past.arrival(Entry(place=f"job {one.jobid}", trouble=trouble))
     words = told_words(one.row["SubmitLine"]) or ("sbatch", "--job-name", job.name)
     entry = Entry(
         place=f"job {one.jobid}", command=" ".join(words), argv=words, at=one.at, pwd=job.workdir,
-        user=cluster.told(one.row["User"]), name=f"{one.row['Cluster']}\0{one.jobid}\0{one.at or ''}",
+        user=slurm_jobs.told(one.row["User"]), name=f"{one.row['Cluster']}\0{one.jobid}\0{one.at or ''}",
         data={"submission": {"returncode": 0}, "slurm": note_of(one, job, words)},
     )  # fmt: skip
     made = past.arrival(entry, partial(with_output, job=job) if status.is_final else None)
@@ -187,7 +187,7 @@ def note_of(one: Submitted, job: Job, words: Sequence[str]) -> dict[str, Any]:
         described = joboutput.described(sbatch.submission(words, job.workdir, {}))
         options = {name: value for name, value in described["options"].items() if name != "chdir"}
         note["asked"] = {"folder": job.workdir, "options": {**options, "job-name": job.name}}
-        note["files"] = joboutput.expected(note, one.jobs, cluster.told(one.row["User"]))
+        note["files"] = joboutput.expected(note, one.jobs, slurm_jobs.told(one.row["User"]))
         note["begun"] = begun_of(one.jobs)
     note["array"] = any("_" in each.jobid for each in one.jobs)
     note["tasks"] = [[each.jobid, each.state, each.exitcode, each.nodes] for each in one.jobs[:TASKS_KEPT]]
@@ -210,7 +210,7 @@ def has(task: Task, job: Job, name: str) -> bool:
     told = task.data["slurm"]
     if told.get("cluster") and name and told["cluster"] != name:
         return False
-    return cluster.same(job, told.get("sent"), told.get("submit"))
+    return slurm_jobs.same(job, told.get("sent"), told.get("submit"))
 
 
 def with_output(bundle: Bundle, home: str, job: Job) -> Bundle:

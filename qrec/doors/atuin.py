@@ -87,5 +87,5 @@ def entry_of(row: dict[str, Any], shell: str) -> Entry:
             name=str(row["id"]), pwd=str(row["cwd"]), host=host, user=user, message=row["intent"] or "",
             data={"shell": row["shell"] or shell, **({"session": row["session"]} if row["session"] else {})},
         )  # fmt: skip
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         return Entry(place=place, trouble=f"it cannot be read: {error}")

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 USUAL = os.path.join(".duct", "logs")  #: where duct writes, in the folder in which it is called
 INFO = "info.json"
 USAGE = ("usage.jsonl", "usage.json")  #: as it is called now, and before
+#: What may be raised by looking into a file that holds anything.
+SPOILT = (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError)
 
 
 def arrivals(path: str, past: Past) -> Iterator[Arrival]:
@@ -40,7 +42,7 @@ def infos(path: str) -> list[str]:
     start = os.path.join(path, "") if os.path.isdir(path) else path
     if not (found := glob.glob(f"{glob.escape(start)}*{INFO}")):
         raise Refused(f"con-duct has left nothing at {start}: there is no {start}*{INFO}")
-    return sorted(found, key=lambda info: (os.stat(info).st_mtime_ns, info))
+    return sorted(found, key=lambda info: (os.lstat(info).st_mtime_ns, info))
 
 
 def arrival(info: str, past: Past) -> Arrival:
@@ -48,10 +50,11 @@ def arrival(info: str, past: Past) -> Arrival:
     try:
         told = read_json(info)
         entry = entry_of(info, told)
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        env = {name: value for name, value in (told.get("env") or {}).items() if isinstance(value, str)}
+    except SPOILT as error:
         why = "duct has not finished it" if os.path.exists(info) and not os.path.getsize(info) else error
         return Arrival(place=info, trouble=f"it cannot be read: {why}")
-    if env := {name: value for name, value in (told.get("env") or {}).items() if isinstance(value, str)}:
+    if env:
         entry = entry.copy(facts={**entry.facts, "environment": past.redactor.variables(env)})
     prefix = info[: -len(INFO)]
     return past.arrival(entry, partial(filled, prefix=prefix, began=entry.at))
@@ -66,16 +69,22 @@ def read_json(path: str) -> Any:
 def entry_of(info: str, told: Mapping[str, Any]) -> Entry:
     """What a file tells.  The words of the command are joined by blanks there, and their quotes are lost."""
     ran, system = told["execution_summary"], told.get("system") or {}
-    host, began, code = str(system.get("hostname") or ""), ran.get("start_time"), ran["exit_code"]
+    host, began, code = str(system.get("hostname") or ""), number(ran.get("start_time")), ran["exit_code"]
+    folder = told.get("working_directory") or ran.get("working_directory")
     own_name = os.path.basename(info[: -len(INFO)])
     return Entry(
-        place=info, command=str(told["command"]), at=began, seconds=ran.get("wall_clock_time"),
+        place=info, command=str(told["command"]), at=began, seconds=number(ran.get("wall_clock_time")),
         returncode=None if code is None else int(code), name=f"{host}\0{began}\0{own_name}", host=host,
-        user=system.get("user") or "", pwd=told.get("working_directory") or ran.get("working_directory") or "",
-        message=told.get("message") or "", facts=facts_of(system),
+        user=str(system.get("user") or ""), pwd=str(folder or ""), message=str(told.get("message") or ""),
+        facts=facts_of(system),
         usage={"memory": int(ran["peak_rss"])} if ran.get("peak_rss") else {},
         data={"duct": told["duct_version"]} if "duct_version" in told else {},
     )  # fmt: skip
+
+
+def number(value: Any) -> float | None:
+    """A number, if there is one.  Raises ValueError, TypeError."""
+    return None if value is None else float(value)
 
 
 def facts_of(system: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,7 +122,7 @@ def series(prefix: str, began: float) -> list[Point]:
         for line in file:
             try:
                 points.append(point_of(json.loads(line), began, points[-1] if points else None))
-            except (ValueError, TypeError, KeyError, AttributeError):
+            except SPOILT:
                 continue
     return points
 

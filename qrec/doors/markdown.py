@@ -26,7 +26,7 @@ WIDE = 500  #: characters of such a line
 TITLE = 80  #: characters of a command in a heading
 #: What means something to Markdown wherever it stands, and what does at the beginning of a line.
 SIGNS = re.compile(r"([\\`*_{}\[\]<>()#|~&!$])")
-BEGINNING = re.compile(r"(\d*)([-+=.:])")
+BEGINNING = re.compile(r"(\d+(?=\.)|)([-+=.:])")
 BACKTICKS = re.compile("`+")
 
 

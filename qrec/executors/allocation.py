@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from qrec.errors import QrecError
-from qrec.executors import cluster, sbatch
+from qrec.executors import sbatch, slurm_calls, slurm_jobs
 from qrec.output import FOLD_LIMIT
 from qrec.task import moment
 
@@ -71,13 +71,13 @@ def given(words: Sequence[str]) -> str | None:
     if asked.program != "srun":
         return None
     named = asked.options.get("jobid") or os.environ.get("SLURM_JOB_ID", "")
-    return named if cluster.is_jobid(named) else None
+    return named if slurm_calls.is_jobid(named) else None
 
 
 def of_steps(pid: int, name: str | None, limit: float = BESIDE) -> str | None:
     """The job of an srun that a process has started, itself or through others; None if there is none now."""
     try:
-        steps = cluster.call([*cluster.words_for("scontrol", name), "show", "step"], limit).out
+        steps = slurm_calls.call([*slurm_calls.words_for("scontrol", name), "show", "step"], limit).out
     except QrecError:
         return None
     host = os.uname().nodename
@@ -117,14 +117,14 @@ def told(output: Output) -> str | None:
 def of_session(task: Task, began: float, ended: float, name: str | None) -> str | None:
     """The one job that was made from our session, or the command's own, between two times; None if there are more."""
     columns = "JobID:16,AllocSID:16,SubmitTime:24"
-    words = [*cluster.words_for("squeue", name), "--noheader", "--states=all", f"--users={os.getuid()}"]
+    words = [*slurm_calls.words_for("squeue", name), "--noheader", "--states=all", f"--users={os.getuid()}"]
     try:
-        said = cluster.call([*words, "--Format", columns], AT_END)
+        said = slurm_calls.call([*words, "--Format", columns], AT_END)
     except QrecError:
         return None
     sessions = {str(os.getsid(0)), str(task.pid)}
     rows = [row.split() for row in said.out.splitlines()]
-    times = {row[0]: cluster.epoch(row[2]) for row in rows if len(row) == 3 and row[1] in sessions}
+    times = {row[0]: slurm_jobs.epoch(row[2]) for row in rows if len(row) == 3 and row[1] in sessions}
     found = [jobid for jobid, at in times.items() if at is not None and int(began) <= at <= ended]
     return found[0] if len(found) == 1 else None
 

@@ -6,7 +6,7 @@ import os
 import re
 
 from qrec.errors import QrecError
-from qrec.executors import cluster, sbatch
+from qrec.executors import sbatch, slurm_calls, slurm_jobs
 from qrec.output import FOLD_LIMIT, JOB, STREAMS, JobFiles, attempt_folder, file_size, make_private, private, read_part
 from qrec.task import Kept, Record, Task
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from typing import Any, BinaryIO
 
-    from qrec.executors.cluster import Job
+    from qrec.executors.slurm_jobs import Job
     from qrec.output import Output
     from qrec.redact import Redactor
 
@@ -105,7 +105,7 @@ def filled_in(path: str, known: Mapping[str, str], name: str | None, hosts: dict
 def host_of(node: str, name: str | None) -> str | None:
     """The short name of a node's host, as Slurm knows it."""
     try:
-        shown = cluster.act([*cluster.words_for("scontrol", name), "show", "node", node])
+        shown = slurm_calls.act([*slurm_calls.words_for("scontrol", name), "show", "node", node])
     except QrecError:
         return None
     found = re.search(r"\bNodeHostName=([^\s.]+)", shown)
@@ -139,8 +139,8 @@ def details(jobid: str, name: str | None) -> list[dict[str, str]]:
     """What the controller tells of a job, or of all if none is named; nothing if it does not answer."""
     try:
         if jobid:
-            return cluster.details(jobid, name)
-        return cluster.described(cluster.act([*cluster.words_for("scontrol", name), "show", "job"]))
+            return slurm_calls.details(jobid, name)
+        return slurm_jobs.described(slurm_calls.act([*slurm_calls.words_for("scontrol", name), "show", "job"]))
     except QrecError:
         return []
 

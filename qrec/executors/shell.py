@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from qrec.errors import Refused, WrongUsage
+from qrec.errors import CouldNotStart, Refused, WrongUsage
 from qrec.executors.base import Executor, action
 from qrec.output import STREAMS, merged
 from qrec.process import end_family
@@ -51,11 +51,26 @@ class ShellExecutor(Executor):
 
     def launch(self, task: Task, terms: Terms, known: bool = False) -> Task:
         """See Executor."""
-        words = tuple(self.words(task if terms.argv is None else task.copy(argv=terms.argv)))
+        try:
+            words = self.told_words(task if terms.argv is None else task.copy(argv=terms.argv))
+        except CouldNotStart as error:
+            return self.recorder.refuse(task, error, known)
         task = self.noted(task)
         if terms.detach:
             return self.recorder.send_off(task, words, terms, known)
         return self.recorder.record(task, words, terms, known, self.outcome)
+
+    def told_words(self, task: Task) -> tuple[str, ...]:
+        """What is executed.  Raises CouldNotStart where the executor's author was mistaken."""
+        try:
+            words = self.words(task)
+            if isinstance(words, (str, bytes)) or not words:
+                raise TypeError(f"these are no words: {words!r}")
+            return tuple(map(os.fsdecode, words))
+        except Exception as error:
+            raise CouldNotStart(
+                f"executor {self.name} cannot tell what to run: {type(error).__name__}: {error}"
+            ) from error
 
     def noted(self, task: Task) -> Task:
         """The task with what is worth noting; that this cannot be told is no reason not to run it."""

@@ -11,7 +11,7 @@ import time
 from functools import partial
 
 from qrec.errors import NotOnThisMachine, QrecError, Refused, StaleTask
-from qrec.executors import cluster, joboutput, sbatch
+from qrec.executors import joboutput, sbatch, slurm_asker, slurm_calls, slurm_jobs
 from qrec.executors.base import Option, action
 from qrec.executors.shell import ShellExecutor, words_to_run
 from qrec.output import BLOCK, FOLD_LIMIT, OfJob, last_lines, make_private, merged, private
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar
 
     from qrec.executors.allocation import Looker
-    from qrec.executors.cluster import Answer, Job
+    from qrec.executors.slurm_calls import Answer
+    from qrec.executors.slurm_jobs import Job
     from qrec.output import Files, Output
     from qrec.process import Ended
     from qrec.recorder import Outcome, Recorder, Terms
@@ -77,8 +78,8 @@ class SlurmExecutor(ShellExecutor):
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__(recorder)
-        self.asker = cluster.Asker(os.path.join(recorder.home, "cache"))  #: asks for every qrec of this home
-        self.patience = cluster.Asker.FRESH  #: how old an answer may be, as nothing has changed for a while
+        self.asker = slurm_asker.Asker(os.path.join(recorder.home, "cache"))  #: asks for every qrec of this home
+        self.patience = slurm_asker.Asker.FRESH  #: how old an answer may be, as nothing has changed for a while
         self.early = False  #: whether a job has ended whose accounts are still to come
         self.books: dict[str | None, bool] = {}  #: which clusters keep accounts, as far as it was asked
         self.growing: dict[str, joboutput.Growing] = {}  #: output of running arrays, as far as it has been read
@@ -104,12 +105,12 @@ class SlurmExecutor(ShellExecutor):
     def adopt(self, task: Task, what: str, recordable: Callable[[Task], Task], socket: str = "") -> Task:
         """See Executor: a job, which is followed from now on as if we had submitted it."""
         must_be_here("squeue")
-        jobid = cluster.checked(what)
+        jobid = slurm_calls.checked(what)
         answer = self.asker.ask([(None, jobid)], fresh=0.0, insist=True)
-        jobs = cluster.newest(answer.jobs.get((None, jobid), ()))
+        jobs = slurm_jobs.newest(answer.jobs.get((None, jobid), ()))
         if not jobs:
             raise Refused(answer.trouble or f"Slurm knows no job {jobid}")
-        job = cluster.whole(jobs)
+        job = slurm_jobs.whole(jobs)
         self.refuse_recorded(jobid, job)
         script = script_of(jobid)
         words = submit_words(jobid, job, script)
@@ -136,7 +137,7 @@ class SlurmExecutor(ShellExecutor):
             told = task.data.get("slurm", {})
             if told.get("jobid") != jobid or told.get("cluster"):
                 continue
-            if not task.status.is_final or cluster.same(job, told.get("sent"), told.get("submit")):
+            if not task.status.is_final or slurm_jobs.same(job, told.get("sent"), told.get("submit")):
                 raise Refused(f"job {jobid} is recorded already, as task {task.number} ({task.uid})")
 
     def submitted(self, asked: sbatch.Submission, task: Task, ended: Ended, printed: Files) -> dict[str, Any]:
@@ -158,8 +159,8 @@ class SlurmExecutor(ShellExecutor):
     def keep_script(self, folder: str, asked: sbatch.Submission, jobid: str, name: str | None) -> None:
         """Keep the batch script as it was submitted; one that came through stdin is known to Slurm only."""
         try:
-            words = [*cluster.words_for("scontrol", name), "write", "batch_script", jobid, "-"]
-            text = asked.script if asked.script is not None else cluster.act(words, AT_SUBMIT).encode()
+            words = [*slurm_calls.words_for("scontrol", name), "write", "batch_script", jobid, "-"]
+            text = asked.script if asked.script is not None else slurm_calls.act(words, AT_SUBMIT).encode()
             make_private(folder)
             with open(os.path.join(folder, "script"), "wb", opener=private) as file:
                 file.write(self.recordable(text))
@@ -202,7 +203,7 @@ class SlurmExecutor(ShellExecutor):
         now = self.follow(followed, answer)
         changed.update(now)
         slower = min(SELDOM, self.patience * SLOWER ** bool(answer.calls))
-        self.patience = cluster.Asker.FRESH if now or self.early else max(slower, cluster.Asker.FRESH)
+        self.patience = slurm_asker.Asker.FRESH if now or self.early else max(slower, slurm_asker.Asker.FRESH)
         return changed
 
     def look(self, task: Task) -> Task:
@@ -233,7 +234,7 @@ class SlurmExecutor(ShellExecutor):
     def ours(self, task: Task, answer: Answer) -> tuple[Job, ...]:
         """The jobs under a task's id that are its own."""
         note = task.data["slurm"]
-        jobs = cluster.ours(answer.jobs.get(key_of(task), ()), note.get("sent"), note.get("submit"))
+        jobs = slurm_jobs.ours(answer.jobs.get(key_of(task), ()), note.get("sent"), note.get("submit"))
         if not jobs or note.get("submit") is not None or self.is_surely(task, jobs[0]):
             return jobs
         return ()
@@ -277,8 +278,8 @@ class SlurmExecutor(ShellExecutor):
             gone = key_of(task) in answer.unknown or (not answer.trouble and key_of(task) in answer.jobs)
             old = time.time() - note.get("sent", 0.0) > LOST_AFTER
             return self.close(task, Status.LOST, note, None) if gone and old else task
-        job = cluster.whole(jobs)
-        status = cluster.status_of(job)
+        job = slurm_jobs.whole(jobs)
+        status = slurm_jobs.status_of(job)
         told = {**note, **noted(job), **where}
         told = {name: value for name, value in told.items() if name not in PASSING or name in noted(job)}
         if status is None:
@@ -302,7 +303,7 @@ class SlurmExecutor(ShellExecutor):
         """Whether a cluster keeps accounts."""
         if name not in self.books:
             try:
-                config = cluster.act([*cluster.words_for("scontrol", name), "show", "config"])
+                config = slurm_calls.act([*slurm_calls.words_for("scontrol", name), "show", "config"])
             except QrecError:
                 return False  # it cannot be waited for
             kinds = (line.partition("=")[2].strip() for line in config.splitlines() if line.startswith(BOOKS))
@@ -325,7 +326,7 @@ class SlurmExecutor(ShellExecutor):
         """Record the end of a job, with what it printed."""
         if task.wish == "cancel" and status is not Status.COMPLETE:
             status = Status.CANCELLED
-        elif task.queue is not None and status is Status.CANCELLED and job is not None and was_in_vain(job):
+        elif task.queue is not None and status is Status.CANCELLED and job is not None and was_in_vain(job, task):
             status = Status.SKIPPED
         before = self.store.kept(task.uid, task.attempt)
         redactor = self.redactor if "redacted_output" in task.data else None
@@ -398,7 +399,7 @@ class SlurmExecutor(ShellExecutor):
         if told.get("state") != "PENDING":
             return None
         try:
-            at = cluster.expected_start(told["jobid"], told.get("cluster"))
+            at = slurm_calls.expected_start(told["jobid"], told.get("cluster"))
         except QrecError:
             return None
         return local(at) if at else None
@@ -462,7 +463,7 @@ class SlurmExecutor(ShellExecutor):
         self.store.change(task.uid, wish="cancel")
         told = task.data["slurm"]
         try:
-            cluster.cancel(told["jobid"], told.get("cluster"))
+            slurm_calls.cancel(told["jobid"], told.get("cluster"))
         except QrecError:
             self.store.change(task.uid, wish=None)
             raise
@@ -523,7 +524,7 @@ class SlurmExecutor(ShellExecutor):
             raise Refused(f"{task.uid} is no batch job; `qrec rerun` runs it again")
         must_be_here("scontrol")
         told = task.data["slurm"]
-        cluster.requeue(told["jobid"], told.get("cluster"))
+        slurm_calls.requeue(told["jobid"], told.get("cluster"))
         if task.status.is_final:
             task = self.begin_again(task)
         return self.look(task)
@@ -550,8 +551,8 @@ class SlurmExecutor(ShellExecutor):
         if told.get("accounted") or not task.status.is_final:
             return task
         answer = self.asker.ask([key_of(task)], insist=True)
-        jobs = cluster.ours(answer.jobs.get(key_of(task), ()), told.get("sent"), told.get("submit"))
-        if not jobs or not (job := cluster.whole(jobs)).is_final:
+        jobs = slurm_jobs.ours(answer.jobs.get(key_of(task), ()), told.get("sent"), told.get("submit"))
+        if not jobs or not (job := slurm_jobs.whole(jobs)).is_final:
             return task
         data = {**task.data, "slurm": {**told, **noted(job)}}
         return self.store.change(task.uid, data=data)
@@ -567,10 +568,12 @@ class SlurmExecutor(ShellExecutor):
             raise Refused(f"the job of {task.uid} is not known")
         if not os.isatty(0):
             raise Refused(f"a terminal is needed: call `qrec exec attach {task.number}` in one")
-        words = cluster.words_for("srun", task.data.get("slurm", {}).get("cluster"))
+        words = slurm_calls.words_for("srun", task.data.get("slurm", {}).get("cluster"))
         shell = os.environ.get("SHELL") or "/bin/sh"
         env = {
-            name: value for name, value in os.environ.items() if not name.startswith("SLURM_") or name in cluster.KEPT
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("SLURM_") or name in slurm_calls.KEPT
         }
         subprocess.run([*words, "--overlap", "--pty", f"--jobid={jobid}", shell], env=env, check=False)
         return iter(())
@@ -585,7 +588,7 @@ class SlurmExecutor(ShellExecutor):
         if not (rows and task.status.is_final):
             must_be_here("squeue")
             answer = self.asker.ask([key_of(task)])
-            jobs = cluster.ours(answer.jobs.get(key_of(task), ()), told.get("sent"), told.get("submit"))
+            jobs = slurm_jobs.ours(answer.jobs.get(key_of(task), ()), told.get("sent"), told.get("submit"))
             rows = [(job.jobid, job.state, job.exitcode, job.nodes) for job in joboutput.in_order(jobs)]
             if not rows:
                 raise Refused(
@@ -597,7 +600,7 @@ class SlurmExecutor(ShellExecutor):
 def script_of(jobid: str) -> str:
     """The batch script of a job, if Slurm still has it."""
     try:
-        return cluster.script(jobid)
+        return slurm_calls.script(jobid)
     except QrecError:
         return ""
 
@@ -612,7 +615,9 @@ def submit_words(jobid: str, job: Job, text: str) -> tuple[str, ...]:
     The line is told without its quotes: what follows --wrap is taken for one word, and for what the script has.
     """
     try:
-        told = cluster.act(["sacct", "--noheader", "--parsable2", "--allocations", "--format=SubmitLine", "-j", jobid])
+        told = slurm_calls.act(
+            ["sacct", "--noheader", "--parsable2", "--allocations", "--format=SubmitLine", "-j", jobid]
+        )
     except QrecError:
         told = ""
     line = told.partition("\n")[0].strip()
@@ -660,7 +665,7 @@ def key_of(task: Task) -> tuple[str | None, str]:
 
 def is_waiting(job: Job) -> bool:
     """Whether it has not begun."""
-    return cluster.STATUSES.get(job.state) is Status.SUBMITTED
+    return slurm_jobs.STATUSES.get(job.state) is Status.SUBMITTED
 
 
 def begun_of(jobs: Sequence[Job]) -> str:
@@ -701,19 +706,23 @@ def reason_of(task: Task, job: Job | None) -> str:
         return "Slurm does not know its job any more"
     if len(job.counts) > 1:
         return "of its tasks " + ", ".join(f"{number} {state}" for state, number in sorted(job.counts.items()))
-    if task.status is Status.CANCELLED and task.wish is None and was_in_vain(job):
+    if task.status is Status.CANCELLED and task.wish is None and was_in_vain(job, task):
         return FOR_EVER["DependencyNeverSatisfied"]
-    if job.exitcode.endswith(f":{cluster.LAUNCH_FAILURE}"):
+    if job.exitcode.endswith(f":{slurm_jobs.LAUNCH_FAILURE}"):
         return "Slurm could not launch it; the folder of its output may be missing"
     return MEANINGS.get(job.state, "") or reason(task)
 
 
-def was_in_vain(job: Job) -> bool:
+def was_in_vain(job: Job, task: Task) -> bool:
     """Whether Slurm itself took a job from the queue, since what it waited for did not come.
 
-    Accounting tells of the reason that it had while there was hope, but also of who cancels a job.
+    Accounting tells of the reason that it had while there was hope, or of none if it had no time to wait, but also of
+    who cancels a job.
     """
-    return job.reason == "DependencyNeverSatisfied" or (job.reason == "Dependency" and job.accounted and not job.by)
+    if job.reason == "DependencyNeverSatisfied":
+        return True
+    while_there_was_hope = ("Dependency", "") if task.after else ("Dependency",)
+    return job.accounted and not job.by and job.reason in while_there_was_hope
 
 
 def waiting_for(told: Mapping[str, Any]) -> str:

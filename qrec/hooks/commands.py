@@ -28,6 +28,7 @@ KEPT_ERRORS = 4096  #: the same of stderr
 FREE = 1 << 20  #: bytes that may come as fast as they like
 PAUSE = 0.02  #: seconds between two blocks of a flood
 TIMED_OUT = 124
+LAST = 1.0  #: seconds that a killed process may take to be gone
 SAID = 200  #: characters of what it said last
 
 
@@ -58,19 +59,22 @@ class Process:
         self.kept = [b"", b""]
         self.taken = 0
         self.not_before = 0.0  #: when a flood is read on
-        ears, mouths = zip(*(os.pipe() for _ in range(2)), strict=True)
-        self.ears: list[int] = list(ears)
-        stdin = filled(json.dumps(call.told).encode())
+        self.ears: list[int] = []  #: where we hear its 1 and 2; below 0 once it has closed that
+        given: list[int] = []  #: its 0, 1 and 2
         self.began = time.monotonic()
         try:
-            streams = {0: stdin, 1: mouths[0], 2: mouths[1]}
-            self.pid = spawn(call.words, streams, cwd=call.cwd, env=call.env, new_session=True)
+            given.append(filled(json.dumps(call.told).encode()))
+            for _ in range(2):
+                ear, mouth = os.pipe()
+                self.ears.append(ear)
+                given.append(mouth)
+            self.pid = spawn(call.words, dict(enumerate(given)), cwd=call.cwd, env=call.env, new_session=True)
             self.exit = watched(self.pid)
         except BaseException:
             self.close()
             raise
         finally:
-            for number in (stdin, *mouths):
+            for number in given:
                 os.close(number)
         for ear in self.ears:
             os.set_blocking(ear, False)
@@ -79,12 +83,14 @@ class Process:
     def close(self) -> None:
         """Hear nothing more."""
         for ear in self.ears:
-            os.close(ear)
+            if ear >= 0:
+                os.close(ear)
         self.ears = []
 
     def wanted(self) -> Sequence[int]:
         """What tells that there is something to be done: its end, and output if it is time for that."""
-        return (self.exit, *(self.ears if time.monotonic() >= self.not_before else ()))
+        heard = self.ears if time.monotonic() >= self.not_before else ()
+        return (self.exit, *(ear for ear in heard if ear >= 0))
 
     def wait_until(self) -> float:
         """When something has to be done at the latest."""
@@ -106,9 +112,8 @@ class Process:
         except BlockingIOError:
             return 0
         if not block:  # closed: its end tells the rest
-            self.ears[number] = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            self.ears[number] = -1
             os.close(ear)
-            self.not_before = max(self.not_before, time.monotonic() + PAUSE)
             return 0
         self.kept[number] = (self.kept[number] + block)[-(KEPT_ERRORS if number else KEPT) :]
         self.taken += len(block)
@@ -120,18 +125,25 @@ class Process:
         """It is over: what is left of its group is ended, and the last words are taken."""
         seconds = time.monotonic() - self.began
         kill_group(self.pid)
-        _, status = os.waitpid(self.pid, 0)
+        code = self.reap()
         os.close(self.exit)
         for number, ear in enumerate(self.ears):
             most = KEPT // BLOCK + 1
-            while most and self.take(number, ear):
+            while most and ear >= 0 and self.take(number, ear):
                 most -= 1
         self.close()
-        code = os.waitstatus_to_exitcode(status)
         return Outcome(
             returncode=TIMED_OUT if limit else code if code >= 0 else 128 - code, signal=-code if code < 0 else None,
             seconds=round(seconds, 3), limit=limit, out=self.kept[0], errors=self.kept[1],
         )  # fmt: skip
+
+    def reap(self) -> int:
+        """Its code, below 0 for a signal; what cannot be killed, or hangs in the kernel, is not waited for."""
+        poll = select.poll()
+        poll.register(self.exit, select.POLLIN)
+        if not poll.poll(LAST * 1000):
+            return -signal.SIGKILL
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def run(call: Call) -> Outcome:
@@ -177,12 +189,25 @@ def watched(pid: int) -> int:
 
 
 def filled(content: bytes) -> int:
-    """A descriptor from which that can be read: a file without a name, since a hook need not read it."""
+    """A descriptor from which that can be read: a file, since a hook need not read it.  Raises OSError."""
+    descriptor = nameless()
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def nameless() -> int:
+    """A file without a name, in memory where that can be had: a full disk is what a hook may be there to tell of."""
+    if hasattr(os, "memfd_create"):  # not in every Python that was built for old systems
+        return os.memfd_create("qrec-hook")
     import tempfile
 
     with tempfile.TemporaryFile() as file:
-        file.write(content)
-        file.seek(0)
         return os.dup(file.fileno())
 
 

@@ -1,4 +1,7 @@
-"""The process of a hook that is a class: calls its methods for one event, with what it is told on stdin."""
+"""The process of a hook that is a class: calls its methods for one event, with what it is told on stdin.
+
+It ends with 1 if the hook fails, or refuses.  A slip of the class refuses nothing, so `before` has another code for it.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import json
 import os
 import sys
 
-from qrec.errors import QrecError
+from qrec.errors import CouldNotStart, QrecError, Refused
 from qrec.hooks import Hook
 from qrec.registry import load_value
 from qrec.task import Task
 
 
 def main() -> None:
-    """Call the hook that is named; end with 1 if it fails, its words in one line on stderr."""
+    """Call the hook that is named; if it fails, its words are a line on stderr."""
     given = json.load(sys.stdin)
     answer = os.dup(1)
     os.dup2(2, 1)  # what it prints is no answer
@@ -25,7 +28,8 @@ def main() -> None:
     except Exception as error:
         words = str(error) if isinstance(error, QrecError) else f"{type(error).__name__}: {error}"
         print(" ".join(words.split()), file=sys.stderr)
-        sys.exit(1)
+        is_slip = given["told"]["event"] == "before" and not isinstance(error, Refused)
+        sys.exit(CouldNotStart.exit_code if is_slip else 1)
 
 
 def happen(hook: Hook, task: Task) -> object:

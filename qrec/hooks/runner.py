@@ -25,6 +25,7 @@ from qrec.hooks.told import call_of
 from qrec.notify import remove
 from qrec.output import listed
 from qrec.reason import NEVER_BEGAN
+from qrec.registry import written
 from qrec.shown import masked_text
 from qrec.stores.base import BY_HOOKS, MOST_BY_HOOKS
 from qrec.task import NOTIFY, Record, Status, Task, timestamp
@@ -39,6 +40,7 @@ GATHERED = 0.2  #: seconds in which outcomes are gathered, to be written down at
 SLOWLY = 10  #: how nice we are
 ASKED = 20  #: tries for the lock, which somebody may hold for a moment to see whether we are there
 PAUSE = 0.01  #: seconds between two of them
+GIVEN_UP = 7 * 86_400  #: seconds after which nobody waits for a store any more that cannot be asked
 
 
 class Due(Record):
@@ -60,7 +62,7 @@ class Runner:
         self.tables: dict[str, Table] = {}
         self.doors: dict[str, Qrec] = {}
         self.ahead: deque[str] = deque()  #: names of notes
-        self.postponed: set[str] = set()  #: names of those whose store cannot be asked now
+        self.postponed: set[str] = set()  #: names of those that nothing can be done about now
         self.running: list[tuple[Due, Process]] = []
         self.done: list[tuple[Due, Outcome | None]] = []
         self.write_by = float("inf")
@@ -106,8 +108,10 @@ class Runner:
                 door = self.door(note.store)
                 task = attempt_of(door, note)
             except QrecError:  # its store cannot be asked: the next runner tries again
-                self.postponed.add(name)
-                return
+                if time.time() - written(path) / 1e9 < GIVEN_UP:
+                    self.postponed.add(name)
+                    return
+                task = None
             if task is not None:
                 self.call(path, note, table, door, task)
                 return
@@ -118,8 +122,9 @@ class Runner:
         due = Due(note=note, path=path.removesuffix(NOTE) + BEGUN, when=timestamp())
         try:
             os.rename(path, due.path)
-        except OSError:
-            return  # the home was taken away
+        except OSError:  # the home was taken away, or cannot be written to
+            self.postponed.add(os.path.basename(path))
+            return
         try:
             made = notifier(str(task.data.get(NOTIFY, ""))) if note.hook == NOTIFIER else table
             self.running.append((due, Process(call_of(door, made, note.event, task))))
@@ -244,14 +249,6 @@ def read(path: str) -> Note | None:
             return Note(**json.load(file))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def written(path: str) -> int:
-    """When a file was written."""
-    try:
-        return os.stat(path).st_mtime_ns
-    except OSError:
-        return 0
 
 
 def locked(path: str) -> int | None:

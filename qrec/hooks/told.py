@@ -32,7 +32,7 @@ class Call(Record):
 
 
 def call_of(door: Qrec, table: Table, event: str, task: Task) -> Call:
-    """The call of a hook for an event of a task.  Raises QrecError for a plug-in that is not there."""
+    """The call of a hook for an event of a task.  Raises QrecError for a plug-in that is broken or not there."""
     lines = lines_of(door, table, task)
     told = plain({"hook": table.name, "event": event, "last_lines": lines, **published_of(door, task)})
     words: tuple[str, ...] = ("/bin/sh", "-c", str(table.what))
@@ -49,14 +49,17 @@ def python_words(door: Qrec, table: Table) -> tuple[str, ...]:
     """What runs a hook that is a class: a ready-made one is called like the key that asks for it."""
     import sys
 
-    from qrec.errors import WrongUsage
+    from qrec.errors import WrongUsage, did_you_mean
     from qrec.process import entry
     from qrec.registry import HOOKS
 
     name = str(table.what) if table.deed == "hook" else table.deed
     plugin = door.registry.named(HOOKS, name)
     if plugin is None:
-        raise WrongUsage(f"no hook is called {name!r}; there are: {', '.join(door.registry.names(HOOKS))}")
+        door.registry.check_broken(HOOKS, name)
+        known = door.registry.names(HOOKS)
+        there = f"there are: {', '.join(known)}"
+        raise WrongUsage(f"no plug-in has a hook {name!r}; " + did_you_mean(name, known, there))
     return (sys.executable, "-c", entry("qrec.hooks.python"), plugin.value)
 
 

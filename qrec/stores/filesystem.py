@@ -30,7 +30,7 @@ from qrec.errors import (
     StoreTooNew,
     StoreUnwritable,
 )
-from qrec.output import JOB
+from qrec.output import JOB, remove_file
 from qrec.stores.base import (
     REMOVED,
     Bundle,
@@ -237,7 +237,7 @@ class FilesystemStore(Store):
             document = self._to_delete(uid)
             self._append(self._next_event(document, "removed"))
             os.unlink(document.path)
-            remove(self._mark(document.task))
+            remove_file(self._mark(document.task))
 
     def strip(self, uid: str, was: tuple[Status, int], sizes: Mapping[int, int]) -> Task:
         """Leave the streams out of the file, and note how long they were."""
@@ -423,7 +423,7 @@ class FilesystemStore(Store):
         with self._founded():
             if fault.kind == "left":
                 for path in self._left_behind():
-                    remove(path)
+                    remove_file(path)
             if fault.kind == "marks":
                 self._mark_anew()
 
@@ -438,7 +438,7 @@ class FilesystemStore(Store):
             write_mark(path)
         for path in marks - unfinished:
             if not self._is_unfinished(path):
-                remove(path)
+                remove_file(path)
 
     # Finding files
 
@@ -613,7 +613,7 @@ class FilesystemStore(Store):
         self._append(event)
         os.replace(fresh, document.path)
         if document.task.status.is_final:
-            remove(self._mark(document.task))
+            remove_file(self._mark(document.task))
         return document.task
 
     def _next_event(self, document: Document, kind: str) -> Event:
@@ -1141,14 +1141,6 @@ def write_mark(path: str) -> None:
     try:
         os.close(create(path))
     except FileExistsError:
-        pass
-
-
-def remove(path: str) -> None:
-    """Remove a file that may be gone."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
         pass
 
 

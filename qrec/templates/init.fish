@@ -121,6 +121,7 @@ function _qrec_preexec --on-event fish_preexec
     set -g _qrec_count (math $_qrec_count + 1)
     set -g _qrec_pwd $PWD
     set -g _qrec_start (_qrec_clock)
+    set -g _qrec_jobs (jobs -g)
     # A secret had better not be there as long as the command runs.
     set -g _qrec_smelly
     if _qrec_smells $_qrec_text
@@ -136,6 +137,22 @@ function _qrec_forget
     set -g _qrec_program
 end
 
+# Whether the command was stopped, as by Ctrl-Z: a job that was not there before, or that `fg` did not bring to its end.
+function _qrec_is_stopped
+    set -l now (jobs -g)
+    set -l last (jobs -lg)
+    set -l stat ''
+    test -n "$last"; and test -r /proc/$last/stat
+    and read stat 2>/dev/null </proc/$last/stat
+    and string match -qr '.*\\) [Tt] ' -- $stat
+    or return
+    not contains -- $last $_qrec_jobs
+    or begin
+        string match -qr '^fg(\s|$)' -- $_qrec_text
+        and test (count $now) -eq (count $_qrec_jobs)
+    end
+end
+
 # When a command is over.  qrec takes out secrets as it takes the lines in: with one there, that is now.
 function _qrec_postexec --on-event fish_postexec
     set -l code $status
@@ -146,6 +163,10 @@ function _qrec_postexec --on-event fish_postexec
     set -g _qrec_wanted
     test -n "$_qrec_noted"
     or _qrec_note_start
+    # Its $status is that of the command before, then; this is what other shells say.
+    jobs -q
+    and _qrec_is_stopped
+    and set code 148
     _qrec_note E $_qrec_count (math --scale=0 $_qrec_start + 0$took x 1000) $code
     if test -n "$_qrec_smelly"
         command qrec@OPTIONS_PLAIN@ ls -n 1 </dev/null >/dev/null 2>&1 &
@@ -175,6 +196,7 @@ function _qrec_begin
     set -g _qrec_wanted
     set -g _qrec_noted
     set -g _qrec_program
+    set -g _qrec_jobs
 end
 
 if status is-interactive; and test "$TERM" != dumb

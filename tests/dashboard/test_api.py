@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from qrec.dashboard import listing
+from qrec.dashboard.acting import of_kind
 from qrec.dashboard.doors import Doors
+from qrec.errors import WrongUsage
 from qrec.stores.base import Bundle
 from qrec.stores.sqlite import SqliteStore
 from qrec.task import Status, Task, new_uid, timestamp
@@ -301,6 +303,13 @@ def test_what_an_action_tells(page):
     output = page.post("/api/tasks/1/output").json
     assert (output["text"], output["truncated"]) == ("hello\n", False)
     assert page.post("/api/tasks/1/cancel").status == 409
+
+
+def test_a_number_that_is_none_is_refused():
+    for value in (float("inf"), "many", True, [1]):
+        with pytest.raises(WrongUsage, match="lines is to be of the kind int"):
+            of_kind("lines", "int", value)
+    assert of_kind("lines", "int", "3") == 3
 
 
 def test_delete_forgets(page):

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from qrec.errors import Refused
-from qrec.executors import cluster as asking
-from qrec.executors.cluster import Answer, Asker, Job, NoAnswer, ours, same, status_of, whole
+from qrec.executors import slurm_calls, slurm_jobs
+from qrec.executors.slurm_asker import Asker
+from qrec.executors.slurm_calls import Answer, NoAnswer
+from qrec.executors.slurm_jobs import Job, ours, same, status_of, whole
 from qrec.task import Status
 from tests.helpers import wait_until
 from tests.slurm.conftest import Cluster, call_up
@@ -22,7 +24,7 @@ DAEMONS = Path("/run/qrec-slurm")
 
 
 def ask(*jobids: str) -> Answer:
-    answer = asking.ask([(None, jobid) for jobid in jobids])
+    answer = slurm_calls.ask([(None, jobid) for jobid in jobids])
     assert answer.trouble == ""
     return answer
 
@@ -103,17 +105,17 @@ def test_cancelling_what_waits(submit):
     jobid = submit("--hold", "--wrap", "true")
     told = job(jobid)
     assert (told.state, status_of(told), told.reason) == ("PENDING", Status.SUBMITTED, "JobHeldUser")
-    asking.cancel(jobid)
+    slurm_calls.cancel(jobid)
     assert outcome(ended(jobid)) == ("CANCELLED", Status.CANCELLED, None, None)
 
 
 def test_cancelling_what_runs(submit):
     jobid = submit("--wrap", "sleep 1000")
     assert status_of(running(jobid)) is Status.RUNNING
-    asking.cancel(jobid)
+    slurm_calls.cancel(jobid)
     told = ended(jobid)
     assert (told.state, status_of(told)) == ("CANCELLED", Status.CANCELLED)
-    asking.cancel(jobid)  # once more does no harm
+    slurm_calls.cancel(jobid)  # once more does no harm
 
 
 def test_a_dependency_that_fails(submit):
@@ -156,16 +158,16 @@ def test_what_accounting_alone_tells_of_an_array(submit, monkeypatch):
 
 def booked(jobid: str) -> list[Job]:
     """What accounting alone tells."""
-    books = asking.inquiry(asking.account_words(None), [jobid], 60)
+    books = slurm_calls.inquiry(slurm_calls.account_words(None), [jobid], 60)
     assert not books.trouble
-    return asking.jobs_in_accounts(books.out)
+    return slurm_jobs.jobs_in_accounts(books.out)
 
 
 def test_putting_a_job_back(submit, tmp_path):
     jobid = submit("--wrap", "test $SLURM_RESTART_COUNT || { touch ready; sleep 1000; }")
     wait_until((tmp_path / "ready").exists, 60)
     first = running(jobid)
-    asking.requeue(jobid)
+    slurm_calls.requeue(jobid)
     wait_until(lambda: job(jobid).restarts == 1)
     told = ended(jobid)
     assert outcome(told) == ("COMPLETED", Status.COMPLETE, 0, None)
@@ -211,16 +213,16 @@ def test_a_named_cluster(submit):
     jobid = submit("--hold", "--wrap", "true")
     shown = subprocess.run(["scontrol", "show", "config"], check=True, capture_output=True, text=True).stdout
     name = next(line.split()[-1] for line in shown.splitlines() if line.startswith("ClusterName"))
-    answer = asking.ask([(name, jobid)])
+    answer = slurm_calls.ask([(name, jobid)])
     assert answer.trouble == ""
     (told,) = answer.jobs[name, jobid]
     assert (told.cluster, told.state) == (name, "PENDING")
-    asking.cancel(jobid, name)
+    slurm_calls.cancel(jobid, name)
     wait_until(lambda: job(jobid).state == "CANCELLED")
 
 
 def test_a_cluster_that_is_not_there():
-    answer = asking.ask([("no-such-cluster", "1")])
+    answer = slurm_calls.ask([("no-such-cluster", "1")])
     assert answer.jobs == {}
     assert "no-such-cluster" in answer.trouble
 
@@ -243,28 +245,28 @@ def test_the_users_own_settings_change_nothing(submit, monkeypatch):
 def test_what_can_be_asked_of_one_job(submit, batch, tmp_path):
     path = batch("echo its own text")
     jobid = submit("--begin=now+1hour", "--output=out-%j.txt", path)
-    assert "its own text" in asking.script(jobid)
-    (told,) = asking.details(jobid)
+    assert "its own text" in slurm_calls.script(jobid)
+    (told,) = slurm_calls.details(jobid)
     assert (told["JobId"], told["Command"], told["StdOut"]) == (jobid, str(path), f"{tmp_path}/out-{jobid}.txt")
-    wait_until(lambda: (asking.expected_start(jobid) or 0) > time.time() + 1800, 60)
-    assert asking.expected_start(submit("--hold", "--wrap", "true")) is None
+    wait_until(lambda: (slurm_calls.expected_start(jobid) or 0) > time.time() + 1800, 60)
+    assert slurm_calls.expected_start(submit("--hold", "--wrap", "true")) is None
 
 
 def test_a_signal_to_the_script(submit, tmp_path):
     jobid = submit("--wrap", "trap 'exit 9' USR1; touch ready; while :; do sleep 0.1; done")
     wait_until((tmp_path / "ready").exists, 60)
-    asking.send_signal(jobid, "USR1", script=True)
+    slurm_calls.send_signal(jobid, "USR1", script=True)
     assert outcome(ended(jobid)) == ("FAILED", Status.FAILED, 9, None)
 
 
 def test_refusals_are_slurms_words(submit):
     nobody = "4000000000"
-    for refused in (asking.requeue, asking.script, asking.details):
+    for refused in (slurm_calls.requeue, slurm_calls.script, slurm_calls.details):
         with pytest.raises(Refused, match=r"^scontrol: .*[Ii]nvalid job id") as caught:
             refused(nobody)
         assert "\n" not in str(caught.value)
     with pytest.raises(Refused, match="scancel: "):
-        asking.send_signal(submit("--hold", "--wrap", "true"), "NOSUCH")
+        slurm_calls.send_signal(submit("--hold", "--wrap", "true"), "NOSUCH")
 
 
 # With daemons that are stopped
@@ -304,7 +306,7 @@ def test_a_controller_that_is_down_makes_the_state_old(exclusive_cluster: Cluste
     assert (again.calls, again.jobs, again.at) == (0, answer.jobs, heard.at)
     assert "asked again in" in again.trouble
     with pytest.raises((NoAnswer, Refused)):
-        asking.act(["scontrol", "show", "job", lives], 2)
+        slurm_calls.act(["scontrol", "show", "job", lives], 2)
     call_up()
     assert asker.ask(ids, fresh=0, insist=True).trouble == ""
     assert outcome(ended(lives)) == ("FAILED", Status.FAILED, 4, None)
@@ -313,9 +315,9 @@ def test_a_controller_that_is_down_makes_the_state_old(exclusive_cluster: Cluste
 def test_accounting_that_is_down_hides_nothing_of_the_queue(exclusive_cluster: Cluster, submit, tmp_path):
     stop("slurmdbd")
     jobid = submit("--wrap", "exit 3")
-    wait_until(lambda: (jobs := asking.ask([(None, jobid)]).jobs) and whole(jobs[None, jobid]).is_final, 60)
+    wait_until(lambda: (jobs := slurm_calls.ask([(None, jobid)]).jobs) and whole(jobs[None, jobid]).is_final, 60)
     unknown = str(int(jobid) + 5_000_000)
-    answer = asking.ask([(None, jobid), (None, unknown)])
+    answer = slurm_calls.ask([(None, jobid), (None, unknown)])
     (told,) = answer.jobs[None, jobid]
     assert outcome(told) == ("FAILED", Status.FAILED, 3, None)
     assert (told.accounted, answer.unknown) == (False, frozenset())

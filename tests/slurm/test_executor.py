@@ -546,6 +546,8 @@ def test_a_controller_that_is_down_makes_the_state_old(exclusive_cluster, qrec, 
     until(1, "running")
     stop("slurmctld")
     (tmp_path / "go").touch()
+    # what Slurm told half a second ago is no old news yet
+    wait_until(lambda: qrec("ls").err, 60)
     shown = qrec("ls")
     assert " running " in shown.out
     assert "Slurm jobs are shown as last known, as of 20" in shown.err

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from qrec.doors import accounts
-from qrec.executors import cluster
+from qrec.executors import slurm_jobs
 from tests.helpers import Result, wait_until
 from tests.slurm.conftest import slurm
 from tests.test_look_back import call
@@ -18,7 +18,7 @@ from tests.test_look_back import call
 
 def sacct(*jobids: str) -> str:
     """What sacct prints of some jobs, with its headings."""
-    form = f"--format={','.join([*cluster.ACCOUNTS, *accounts.MORE])}"
+    form = f"--format={','.join([*slurm_jobs.ACCOUNTS, *accounts.MORE])}"
     return slurm("sacct", "--parsable2", form, f"--jobs={','.join(jobids)}").out
 
 
@@ -60,7 +60,7 @@ def test_jobs_of_a_real_cluster(home, kind, tmp_path, submit, batch, accounted):
         "slurm", "complete", 0, str(tmp_path),
     )  # fmt: skip
     assert first["argv"][0] == "sbatch"
-    assert first["user"] == cluster.told(slurm("id", "-un").out.strip())
+    assert first["user"] == slurm_jobs.told(slurm("id", "-un").out.strip())
     assert call("exec", "output", str(first["number"])).out == "hello\noops\n"
     assert (found[bad]["status"], found[bad]["returncode"]) == ("failed", 3)
     assert call("exec", "output", str(found[bad]["number"])).out == "no\n"

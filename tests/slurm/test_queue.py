@@ -266,7 +266,7 @@ def test_cancelling():
 
 
 FELL = {
-    "before sbatch": "qrec.slurm_queue.cluster.act = fall",
+    "before sbatch": "qrec.slurm_queue.slurm_calls.act = fall",
     "behind sbatch": "worker.submitted = fall",
     "recorded": "told = worker.submitted\nworker.submitted = lambda *words: (told(*words), fall())",
 }
