@@ -585,6 +585,11 @@ class Truck(ShellExecutor):
     def drive(self, task, speed, far, lights):
         """Drive on."""
         return [speed, far, lights]
+
+    @action()
+    def park(self, task):
+        """Stand still."""
+        return task.data["place"]
 '''
 
 
@@ -640,6 +645,13 @@ def test_words_that_cannot_be_told_are_the_mistake_of_the_executor(site, home, q
     qrec("queue", "submit", "--", "truck", "true", check=True)
     assert qrec("queue", "run").returncode == 1
     assert qrec("get").json["data"]["reason"].startswith(said)
+
+
+def test_an_action_that_fails_is_the_mistake_of_the_executor(truck, qrec):
+    qrec("run", "-q", "truck", "true", check=True)
+    result = qrec("exec", "park")
+    assert (result.returncode, result.err) == (1, "qrec: park of executor truck failed: KeyError: 'place'\n")
+    assert "Traceback" in qrec("--debug", "exec", "park").err
 
 
 def test_what_an_option_may_be(truck, site, home, qrec):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qrec.errors import NoSuchAction, Refused, WrongUsage
+from qrec.errors import BrokenPlugin, NoSuchAction, QrecError, Refused, WrongUsage
 from qrec.task import Record, Status, Task
 
 TYPE_CHECKING = False
@@ -151,9 +151,17 @@ class Executor:
         return marked
 
     def act(self, name: str, task: Task, **options: Any) -> Any:
-        """Do one of the actions.  NoSuchAction, or Refused if it makes no sense now."""
+        """Do one of the actions.  NoSuchAction, Refused if it makes no sense now, BrokenPlugin for a mistake of it."""
         every = self.actions()
         if name not in every:
             raise NoSuchAction(name, self.name, list(every))
         every[name].check(task)
-        return getattr(self, every[name].method)(task, **every[name].values(options))
+        values = every[name].values(options)
+        try:
+            return getattr(self, every[name].method)(task, **values)
+        except QrecError:
+            raise
+        except Exception as error:
+            if type(self).__module__.startswith("qrec."):
+                raise
+            raise BrokenPlugin(f"{name} of executor {self.name} failed: {type(error).__name__}: {error}") from error

@@ -249,7 +249,8 @@ def test_a_script_from_stdin_and_a_line_for_the_shell(qrec, row):
     assert "echo from stdin" in qrec("exec", "script", "1").out
 
 
-def test_in_a_terminal(home, row, leftovers):
+def test_in_a_terminal(home, row, leftovers, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with Terminal([sys.executable, "-m", "qrec", "run", "sbatch", "--wrap", "true"]) as terminal:
         terminal.wait_for(b"submitted: job ")
         assert terminal.end() == 0
