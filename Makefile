@@ -52,6 +52,7 @@ bench: ready
 	.venvs/bench/bin/python bench/endurance.py
 	.venvs/bench/bin/python bench/terminal.py
 	.venvs/bench/bin/python bench/queue.py
+	.venvs/bench/bin/python bench/shell.py
 	.venvs/bench/bin/python bench/dashboard.py --home .venvs/stores
 	rm -rf .venvs/stores
 
