@@ -75,7 +75,10 @@ def shim_ended(folder: str) -> Ended | None:
     """
     line = shim_line(folder, "ended")
     if line:
-        written = os.stat(os.path.join(folder, "ended")).st_mtime
+        try:
+            written = os.stat(os.path.join(folder, "ended")).st_mtime
+        except FileNotFoundError:
+            return None  # somebody has just closed the attempt and removed its files
         return Ended(returncode=int(line), signal=death_told_by(int(line)), at=written)
     words = kept_line(folder, 1).split()
     if len(words) != 5:

@@ -607,7 +607,7 @@ def test_ten_lines_suffice(truck, qrec):
     assert got["data"]["cmd"] == ["truck", "sh", "-c", "echo $LOAD; echo oops >&2; exit 7"]
     assert qrec("rerun", "-q").returncode == 7
     assert qrec("why").out.count("the truck fell over")
-    assert list(qrec("exec", "truck", "--json").json) == ["status", "output", "error", "cancel", "drive"]
+    assert list(qrec("exec", "truck", "--json").json) == ["status", "output", "error", "cancel", "drive", "park"]
     assert (qrec("exec", "output").out, qrec("exec", "error").out) == ("full\n", "oops\n")
 
 

@@ -103,7 +103,7 @@ class Runner:
         """Call the hook of a note, if what it tells has come true."""
         path = os.path.join(self.folder, name)
         note, table = read(path), None
-        if note is not None and (table := self.table(note)) is not None:
+        if note is not None and not self.is_called(note) and (table := self.table(note)) is not None:
             try:
                 door = self.door(note.store)
                 task = attempt_of(door, note)
@@ -116,6 +116,11 @@ class Runner:
                 self.call(path, note, table, door, task)
                 return
         remove(path)
+
+    def is_called(self, note: Note) -> bool:
+        """Whether the same was noted a moment ago, by another who saw it, and is not written down yet."""
+        called = [due.note for due, _ in (*self.running, *self.done)]
+        return any(one.copy(at=note.at) == note for one in called)
 
     def call(self, path: str, note: Note, table: Table, door: Qrec, task: Task) -> None:
         """Start its process."""

@@ -42,6 +42,7 @@ def test_ctrl_c_leaves_the_sessions_and_another_run_continues(kind, home, qrec, 
     wait_until(lambda: not workers(str(home)), what="the worker to go")
     again = qrec("queue", "run", "--backend", "tmux", "--on-fail", "keep")
     assert (again.returncode, marks.starts("a"), marks.starts("b")) == (1, 1, 1), again
+    wait_until(lambda: not workers(str(home)), what="the worker that found nothing to go, or it would take what comes")
     jobs(job("exit 5", "c"))
     assert qrec("queue", "run", "--backend", "tmux", "--on-fail", "keep").returncode == 1
     wait_until(lambda: tmux("list-panes", "-a", "-F", "#{pane_dead}") == "1\n", what="the pane to be dead")
