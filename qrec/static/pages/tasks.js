@@ -61,6 +61,7 @@ const PLACE = ["sort", "order", "after"];
 const LOOK = 5000; // ms between two looks at the last lines of what runs
 const LOWEST = 25; // pixels of a row, at least
 const SOON = 50; // ms after the rows in the window until the others are drawn
+const ANSWERED = 100; // ms that the page waits for its first rows before it is drawn without them
 const TYPED = 180; // ms after the last key until a search is sent
 
 function fromAddress() {
@@ -108,6 +109,7 @@ async function takeAhead() {
   return fetch(link.href).then((answer) => (answer.ok ? answer.json() : null), () => null);
 }
 
+let ahead = takeAhead();
 let loads = 0;
 
 /** Show the page that the address names; `isBack` says that somebody may come back to it. */
@@ -115,7 +117,8 @@ async function load({ isBack = false } = {}) {
   const mine = (loads += 1);
   loading.value = true;
   try {
-    const told = (await takeAhead()) || (await fetchPage());
+    const told = (await ahead) || (await fetchPage());
+    ahead = null;
     if (mine === loads) await showAtFirst(told);
     if (mine !== loads) return;
     show(told);
@@ -129,12 +132,18 @@ async function load({ isBack = false } = {}) {
   if (changed.size) updateSoon();
 }
 
-/** Show of an answer what fits into the window, which is drawn sooner than all of it. */
-async function showAtFirst({ tasks }) {
+/** Show of an answer what fits into the window; whether there is more of it. */
+function showWindow({ tasks }) {
   const few = Math.ceil(innerHeight / LOWEST) + 1;
-  if (tasks.length <= few) return;
+  if (tasks.length <= few) return false;
   going.value = tasks.length;
   rows.value = tasks.slice(0, few);
+  return true;
+}
+
+/** The same, which is drawn sooner than all of it, and time to draw it. */
+async function showAtFirst(told) {
+  if (!showWindow(told)) return;
   await new Promise((done) => setTimeout(done, SOON));
   going.value = 0;
 }
@@ -675,4 +684,7 @@ const Tasks = {
   },
 };
 
+// The rows are mostly there by now: to be drawn with all the rest takes half as long as after it.
+const told = await Promise.race([ahead, new Promise((done) => setTimeout(done, ANSWERED))]);
+if (told) showWindow(told);
 mount(Tasks);
