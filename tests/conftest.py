@@ -39,8 +39,8 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Three for each CPU: most tests wait for a process, a terminal or the cluster, more than half of their time."""
-    return 3 * len(os.sched_getaffinity(0))
+    """Two for each CPU: most tests wait for a process, a terminal or the cluster, half of their time."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
