@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qrec.cli.verbs import verb
 from qrec.cli.words import JSON
-from qrec.registry import EXECUTORS, HOOKS, STORES, Registry
+from qrec.registry import GROUPS, KINDS, Registry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from qrec.registry import Plugin
 
-KINDS = {EXECUTORS: "executor", STORES: "store", HOOKS: "hook"}
 RED = "31"
 
 
@@ -38,13 +37,18 @@ def plugins(given: dict[str, Any]) -> None:
 
 def in_order(plugins: Sequence[Plugin]) -> list[Plugin]:
     """By kind; those of a kind in the order in which they are asked."""
-    return sorted(plugins, key=lambda plugin: list(KINDS).index(plugin.group))
+    return sorted(plugins, key=lambda plugin: GROUPS.index(plugin.group))
+
+
+def kind(plugin: Plugin) -> str:
+    """What it is, in one word."""
+    return KINDS[plugin.group].split()[-1]
 
 
 def row(plugin: Plugin) -> dict[str, Any]:
     """One in JSON's types.  The keys are published."""
     return {
-        "kind": KINDS[plugin.group], "name": plugin.name, "pattern": plugin.pattern, "class": plugin.value,
+        "kind": kind(plugin), "name": plugin.name, "pattern": plugin.pattern, "class": plugin.value,
         "origin": plugin.origin, "version": version(plugin), "broken": plugin.broken,
     }  # fmt: skip
 
@@ -61,8 +65,8 @@ def put_table(works: Sequence[Plugin], broken: Sequence[Plugin]) -> None:
     from qrec.cli.grid import grid
     from qrec.cli.show import paint, printable, put
 
-    rows = [(KINDS[one.group], one.name, f"{one.origin} {version(one)}".strip(), one.pattern) for one in works]
+    rows = [(kind(one), one.name, f"{one.origin} {version(one)}".strip(), one.pattern) for one in works]
     for line in grid(("kind", "name", "from", "pattern"), rows, set()):
         put(line)
     for plugin in broken:
-        put(paint(printable(f"{KINDS[plugin.group]}: {plugin.complaint}"), RED))
+        put(paint(printable(f"{kind(plugin)}: {plugin.complaint}"), RED))
