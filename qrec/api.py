@@ -19,6 +19,7 @@ from qrec.errors import (
     WrongUsage,
 )
 from qrec.output import BLOCK, STREAMS, Frozen, last_lines, listed, merged
+from qrec.process import here
 from qrec.recorder import Recorder, Terms
 from qrec.registry import EXECUTORS, Registry
 from qrec.stores.base import LASTING, REMOVED, Query
@@ -618,14 +619,6 @@ def terminal() -> str:
         except OSError:
             continue
     return ""
-
-
-def here() -> str:
-    """The working folder; nothing if it has been removed under us."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return ""
 
 
 def user() -> str:

@@ -338,7 +338,8 @@ class Intake:
 
     def what_is_alike(self) -> dict[str, Any]:
         """What the records of all the jobs have in common."""
-        from qrec.api import here, user
+        from qrec.api import user
+        from qrec.process import here
 
         folder = self.policy.get("cwd")
         return {

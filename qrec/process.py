@@ -214,6 +214,14 @@ def own_environment() -> dict[str, str]:
     return env
 
 
+def here() -> str:
+    """The working folder; nothing if it has been removed under us."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
+
+
 def in_folder(argv: Sequence[str], folder: str) -> list[str]:
     """The words that run a command in another folder without moving qrec itself, which others may be using."""
     must_exist(folder)

@@ -16,7 +16,7 @@ from qrec.errors import CouldNotStart, NoSuchTask, Refused, StoreError
 from qrec.executors.base import Option, action
 from qrec.executors.shell import ShellExecutor, words_to_run
 from qrec.pane import entry_path, leave_entry, take_back, words_for
-from qrec.process import Ended, end_family, family, own_environment, reap, send, spawn, start_ticks
+from qrec.process import Ended, end_family, family, here, own_environment, reap, send, spawn, start_ticks
 from qrec.recorder import Recording, elsewhere, runs
 from qrec.shown import Masked
 from qrec.task import UNFINISHED, Record, Status, Task, timestamp
@@ -591,11 +591,3 @@ def same_file(one: str, other: str) -> bool:
         return bool(one) and os.path.samefile(one, other)
     except OSError:
         return False
-
-
-def here() -> str:
-    """The working folder; nothing if it has been removed under us."""
-    try:
-        return os.getcwd()
-    except OSError:
-        return ""
