@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from qrec.observer import Request
     from qrec.recorder import Terms
 
+#: How tmux says that its server has gone in the meantime.
+GOING = re.compile("^(qrec: tmux: )?(server exited|lost server|no server running|error connecting)")
+GOING_LOOK = 0.1  #: seconds until it is asked again
+TRIES = 20  #: times that it is asked
 NEVER = 3600.0  #: seconds after which no pane will come for what was written for it
 #: The variables that tell of the pane, and so are the pane's.
 OF_PANE = ("TERM", "TERM_PROGRAM", "TERM_PROGRAM_VERSION", "COLORTERM", "TMUX", "TMUX_PANE")

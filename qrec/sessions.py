@@ -15,7 +15,7 @@ import time
 from qrec.config import Config, replace_file
 from qrec.errors import CouldNotStart
 from qrec.output import make_private
-from qrec.pane import OF_PANE, as_letters, take_back, words_for
+from qrec.pane import GOING, GOING_LOOK, OF_PANE, TRIES, as_letters, take_back, words_for
 from qrec.process import entry, own_environment
 
 TYPE_CHECKING = False
@@ -29,11 +29,7 @@ PATIENCE = 30.0  #: seconds that a session's worker has to begin
 #: What the process in a session becomes; see pane.py.
 PROGRAM = entry("qrec.sessions")
 COMING = ".coming"  #: the end of the name of a file that is there until a session's worker works
-TRIES = 20  #: times that a session is asked for while tmux's server is about to go
-LOOK = 0.1  #: seconds between two of them
 CHECK = 0.5  #: seconds between two looks at sessions whose worker is still to come
-#: How tmux says that its server has gone in the meantime.
-GOING = ("server exited", "lost server", "no server running", "error connecting")
 KEEP = "keep"  #: a session in which a job has failed stays
 
 
@@ -62,8 +58,8 @@ def open_session(home: str, name: str, path: str) -> None:
         done = call(home, "new-session", "-d", "-s", name, *words_for(path))
         if not done:
             return
-        if left > 1 and done.startswith(GOING):
-            time.sleep(LOOK)
+        if left > 1 and GOING.search(done):
+            time.sleep(GOING_LOOK)
             continue
         take_back(path)
         take_back(path + COMING)

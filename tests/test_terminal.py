@@ -354,9 +354,16 @@ raise SystemExit(6)
 
 
 def ended(shell: Shell, job: psutil.Process) -> bytes:
-    """What the shell says once that job has ended."""
-    shell.wait_until(lambda: not job.is_running(), "the job to end")  # it has been waited for
-    return shell.run("")
+    """What the shell says until that job has ended; asked, because bash may see to its children only then."""
+    said = b""
+
+    def gone() -> bool:
+        nonlocal said
+        said += shell.run("")
+        return not job.is_running()
+
+    shell.wait_until(gone, "the job to end")
+    return said + shell.run("")
 
 
 def is_stopped(process: psutil.Process) -> bool:

@@ -15,7 +15,7 @@ from qrec import spool
 from qrec.errors import CouldNotStart, NoSuchTask, Refused, StoreError
 from qrec.executors.base import Option, action
 from qrec.executors.shell import ShellExecutor, words_to_run
-from qrec.pane import entry_path, leave_entry, take_back, words_for
+from qrec.pane import GOING, GOING_LOOK, TRIES, entry_path, leave_entry, take_back, words_for
 from qrec.process import Ended, end_family, family, here, own_environment, reap, send, spawn, start_ticks
 from qrec.recorder import Recording, elsewhere, runs
 from qrec.shown import Masked
@@ -114,17 +114,32 @@ class TmuxExecutor(ShellExecutor):
         request = self.recorder_request(task, words, terms, known)
         try:
             leave_entry(path, request, terms, in_shell, folder, (*call.variables, *(["PWD"] if call.folder else [])))
-            client = call.run(words_for(path), elsewhere(task.pwd))
+            client, begun = self.opened(task, call, path)
         except (CouldNotStart, OSError) as error:
             take_back(path)
             return self.refused(task, f"qrec: {error}\n", getattr(error, "exit_code", CouldNotStart.exit_code), known)
-        if client.failed and take_back(path):
-            return self.refused(task, client.stderr, CouldNotStart.exit_code if call.own else client.code or 1, known)
-        begun = self.begun(task, path, client.pane)
         if begun is None:
+            if take_back(path) and client.failed:
+                code = CouldNotStart.exit_code if call.own else client.code or 1
+                return self.refused(task, client.stderr, code, known)
             line = "qrec: the process that was to record in tmux has ended; `qrec doctor` may tell why\n"
             return self.refused(task, line, CouldNotStart.exit_code, known)
         return as_begun(begun) if call.detached else begun
+
+    def opened(self, task: Task, call: Call, path: str) -> tuple[Client, Task | None]:
+        """How tmux was called, and the task as soon as it runs in a pane; None for it if it never will.
+
+        A server whose last session has just ended is about to go, and takes no other or takes it along: for a session
+        of qrec's own it is called again.  Raises CouldNotStart, OSError.
+        """
+        for left in reversed(range(TRIES if call.own else 1)):
+            client = call.run(words_for(path), elsewhere(task.pwd))
+            begun = None if client.failed and os.path.exists(path) else self.begun(task, client.pane)
+            untouched = begun is None and os.path.exists(path)
+            if not (left and untouched and (client.going or has_ended(client.pane))):
+                break
+            time.sleep(GOING_LOOK)
+        return client, begun
 
     def recorder_request(self, task: Task, words: tuple[str, ...], terms: Terms, known: bool) -> Any:
         """What a recorder in another process is told."""
@@ -211,12 +226,12 @@ class TmuxExecutor(ShellExecutor):
         except (Refused, OSError) as error:
             return self.refused(noted, f"qrec: not recorded: {error}\n", CouldNotStart.exit_code, known)
 
-    def begun(self, task: Task, path: str, pane: int | None) -> Task | None:
+    def begun(self, task: Task, pane: int | None) -> Task | None:
         """The task as soon as its recorder has told of it; None if it never will."""
         deadline = time.monotonic() + PATIENCE
         waits = float("inf")  #: when a record that waits for the store is good enough
         while True:
-            gone = (pane is not None and start_ticks(pane) is None) or time.monotonic() > deadline
+            gone = has_ended(pane) or time.monotonic() > deadline
             if found := self.told(task):
                 return found
             left = spool.read(spool.spool_path(self.recorder.home, task.uid, task.attempt), self.store.place)
@@ -225,7 +240,6 @@ class TmuxExecutor(ShellExecutor):
                 if gone or time.monotonic() > waits:
                     return left
             elif gone:
-                take_back(path)
                 return None
             time.sleep(LOOK)
 
@@ -373,6 +387,11 @@ class Client(Record):
         """Whether there is no pane; tmux ends with 0 even where it could start no server."""
         return bool(self.code or self.stderr)
 
+    @property
+    def going(self) -> bool:
+        """Whether the server had just lost its last session."""
+        return GOING.search(self.stderr) is not None
+
 
 class Call(Record):
     """A tmux command line that opens a pane."""
@@ -429,6 +448,11 @@ def run_aside(words: Sequence[str], folder: str | None, catch: bool) -> subproce
         words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE if catch else None, stderr=subprocess.PIPE, cwd=folder,
         env=own_environment(), check=False,
     )  # fmt: skip
+
+
+def has_ended(pid: int | None) -> bool:
+    """Whether it is known that this process is not there any more."""
+    return pid is not None and start_ticks(pid) is None
 
 
 def client_of(done: subprocess.CompletedProcess[bytes]) -> Client:

@@ -8,6 +8,7 @@ import os
 import shlex
 import signal
 import sqlite3
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from qrec.api import Qrec
 from qrec.executors.tmux import TmuxExecutor, call_of
 from qrec.registry import BUILTIN, Registry
 from qrec.task import Status, Task
-from tests.helpers import processes_of, wait_until
+from tests.helpers import environment, processes_of, wait_until
 from tests.terminals import Terminal, Tmux, ways
 
 #: Waits until it is let go, whatever it has been sent before by the shell that starts it.
@@ -119,6 +120,21 @@ def test_streams_are_apart_and_the_record_is_like_any_other(qrec, tmux, kind):
     assert task.usage["cpu"] > 0
     assert task.facts
     assert task.data["reason"] == "exit code 3"
+
+
+def test_a_server_that_is_about_to_go_is_asked_again(qrec, tmux, tmp_path):
+    """It has just lost its last session, again and again."""
+    stop = tmp_path / "stop"
+    goes = f"until [ -e {stop} ]; do tmux new-session -d true; done"
+    with subprocess.Popen(["sh", "-c", goes], stderr=subprocess.PIPE, env=environment()) as others:
+        try:
+            tasks = [in_tmux(qrec, "echo", str(number)) for number in range(10)]
+        finally:
+            stop.touch()
+        assert b"server exited" in others.communicate()[1]
+    qrec("wait", *(task.uid for task in tasks))
+    shown = [(task.status, task.returncode) for task in map(Task.from_plain, qrec("ls", "--json").json)]
+    assert shown == [(Status.COMPLETE, 0)] * len(tasks)
 
 
 def test_nothing_depends_on_the_server(qrec, tmux, old_server, tmp_path):
