@@ -189,7 +189,10 @@ def make_private(folder: str) -> None:
         except FileNotFoundError:
             make_private(os.path.dirname(folder))
         else:
-            os.chmod(folder, 0o700)  # the umask may have taken away even our own rights
+            try:
+                os.chmod(folder, 0o700)  # the umask may have taken away even our own rights
+            except FileNotFoundError:
+                continue  # somebody else has found it empty
             return
     os.mkdir(folder, 0o700)
 

@@ -366,6 +366,7 @@ class Tap:
         self.target = target
         self.trouble: OSError | None = None
         self.more = False  #: whether the last read may have left something
+        self.owed = 0  #: bytes at most that are read however long it takes: the command's own, after its end
         self.source, self.inlet = self.open()
         os.set_blocking(self.source, False)
 
@@ -397,8 +398,10 @@ class Tap:
         try:
             size = os.readv(self.source, [buffer])
             self.more = size == len(buffer)
+            self.owed -= size
             return size
         except BlockingIOError:
+            self.owed = 0
             return None
         except OSError as error:
             if error.errno != errno.EIO:  # EIO: nobody holds the other end of a terminal any more
@@ -633,7 +636,13 @@ class Pump:
         return found
 
     def drain(self) -> None:
-        """Pump what is left after the child's end, until silence; then hand over what others hold open."""
+        """Pump what the child has left, however slow disk and reader are; then what others write, until silence.
+
+        Whoever goes on longer is handed over.
+        """
+        for tap in self.open_taps():
+            tap.owed = BLOCK
+        self.exhaust(until=0.0)
         deadline = time.monotonic() + LINGER
         self.exhaust(deadline)
         while self.open_taps() and time.monotonic() < deadline and self.poll(QUIET):
@@ -643,8 +652,12 @@ class Pump:
 
     def exhaust(self, until: float = float("inf")) -> None:
         """Pump what is there, and see which streams have ended."""
-        while self.move(self.taps, until) and time.monotonic() < until:
+        while self.move(self.taps, until) and self.goes_on(until):
             pass
+
+    def goes_on(self, until: float) -> bool:
+        """Whether there is time left, or something that has to be read anyway."""
+        return time.monotonic() < until or any(tap.owed > 0 for tap in self.open_taps())
 
     def move(self, sources: Iterable[int], until: float = float("inf")) -> bool:
         """Move blocks from the sources in turn, and from those that become ready meanwhile, until all are empty.
@@ -663,7 +676,7 @@ class Pump:
                 moved = True
                 late = (number for number in self.poll(0) if number in self.taps)
                 self.waiting.update(dict.fromkeys((*late, source) if tap.more else late))
-            if time.monotonic() >= until:
+            if not self.goes_on(until):
                 break
         return moved
 

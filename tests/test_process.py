@@ -402,6 +402,21 @@ def test_what_comes_right_after_the_end_is_recorded():
     assert (ended.returncode, sink.of("stdout")) == (3, b"late\n")
 
 
+def test_all_that_the_command_has_left_is_recorded_however_long_that_takes(monkeypatch):
+    """A terminal gives a little at a time; and behind a slow disk or reader the time for others is soon over."""
+    monkeypatch.setattr(process, "LINGER", 0.0)
+    taps = [Tap("stdout", None), Tap("stderr", None)]
+    pid = spawn(["sh", "-c", "seq 10000; seq 10000 >&2"], {1: taps[0].inlet, 2: taps[1].inlet})
+    for tap in taps:
+        tap.close_inlet()
+    wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    sink = Collected()
+    pump = Pump(pid, taps, sink)
+    pump.buffer = memoryview(bytearray(100))
+    pump.run()
+    assert sink.of("stdout") == sink.of("stderr") == "".join(f"{i}\n" for i in range(1, 10001)).encode()
+
+
 @pytest.mark.usefixtures("home")
 def test_one_that_never_stops_talking_does_not_hold_us():
     with open(os.devnull, "wb") as null:

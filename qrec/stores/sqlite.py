@@ -220,11 +220,11 @@ class SqliteStore(Store):
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
+                db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:  # a full disk has rolled back by itself
                     db.execute("ROLLBACK")
                 raise
-            db.execute("COMMIT")
         self.wake()
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
