@@ -229,20 +229,29 @@ class Config:
 
     def set(self, name: str, word: str) -> None:
         """Write a setting into the file; comments and order stay as they are."""
+        value = checked(setting_named(name), word)
+        written = list(value) if isinstance(value, tuple) else value if isinstance(value, bool) else word
+        self.edit(lambda document: put(document, name, written))
+
+    def unset(self, name: str) -> bool:
+        """Take a setting out of the file, so that its default holds; False if it is not there."""
+        setting_named(name)
+        if found(self.written, place_of(self.written, name)) is None and self.complaint is None:
+            return False
+        self.edit(lambda document: take_out(document, place_of(document, name)))
+        return True
+
+    def edit(self, change: Callable[[Any], None]) -> None:
+        """Write the file with a change in it.  Raises BadConfig if it cannot be read as it is."""
         import tomlkit
 
         from qrec.output import make_private
 
         if self.complaint is not None:
             raise self.complaint
-        value = checked(setting_named(name), word)
         make_private(self.home)
         document = tomlkit.parse(read_text(self.path))
-        put(
-            document,
-            name,
-            word if not isinstance(value, (bool, tuple)) else list(value) if isinstance(value, tuple) else value,
-        )
+        change(document)
         replace_file(os.path.realpath(self.path), tomlkit.dumps(document).encode())
         self.written = self.read()
 
@@ -294,6 +303,15 @@ def put(document: Any, name: str, value: Any) -> None:
             document[table] = {"program": document.pop(table)}
         document = document[table]
     document[key] = value
+
+
+def take_out(document: Any, place: Sequence[str]) -> None:
+    """Remove what stands at a place of a TOML document; a table that has nothing else goes with it."""
+    key, *below = place
+    if below:
+        take_out(document[key], below)
+    if not below or not document[key]:
+        del document[key]
 
 
 def setting_named(name: str) -> Setting:

@@ -225,6 +225,27 @@ def test_comments_and_order_survive_a_set(file):
     assert [call("config", "get", name).out for name in ("shell", "quiet", "grace")] == ["/bin/zsh\n", "true\n", "3s\n"]
 
 
+def test_what_is_unset_has_its_default_again(file):
+    file.write_text('# mine\nquiet = true  # really\ngrace = "3s"\n\n[shell]\ntyped = true\n')
+    for name in ("quiet", "shell.typed"):
+        assert call("config", "unset", name, check=True).err == ""
+    assert file.read_text().strip() == '# mine\ngrace = "3s"'
+    assert [call("config", "get", name).out for name in ("quiet", "shell.typed", "grace")] == ["false\n"] * 2 + ["3s\n"]
+    assert call("config", "unset", "quiet", check=True).err == f"qrec: quiet is not set in {file}\n"
+    assert "there is no setting 'quit'" in one_line(call("config", "unset", "quit"), 2)
+
+
+def test_a_program_for_lines_beside_the_shells_table_is_unset_alone(file):
+    file.write_text('[shell]\nprogram = "/bin/zsh"\ntyped = true\n')
+    call("config", "unset", "shell", check=True)
+    assert file.read_text() == "[shell]\ntyped = true\n"
+
+
+def test_nothing_is_unset_where_there_is_no_home(home):
+    assert "is not set" in call("config", "unset", "quiet", check=True).err
+    assert not home.exists()
+
+
 def test_what_is_set_on_a_broken_file_is_refused(file):
     file.write_text("quiet = maybe\n")
     assert str(file) in one_line(call("config", "set", "quiet", "true"))

@@ -723,6 +723,7 @@ def test_json_on_every_verb(kind, qrec):
 
 
 FACETS = [
+    (["--queue", "nightly"], [3]),
     (["--host", "box"], [1]),
     (["--user", "ada"], [1, 2]),
     (["--commit", "abc"], [2]),
@@ -741,7 +742,8 @@ def test_every_facet_narrows_ls_and_search(kind, door, words, expected):
     small, large = {"memory": 10**6}, {"memory": 2 * 10**9}
     add(door.store, "make a", host="box", user="ada", started=began, ended=began, usage=large)
     add(door.store, "make b", user="ada", started=began, ended=long, usage=small, facts={"commit": "abcdef"})
-    add(door.store, "make c", user="ben", started=began, ended=short, usage=large, status="failed", returncode=137)
+    failed = {"status": "failed", "returncode": 137, "queue": "nightly"}
+    add(door.store, "make c", user="ben", started=began, ended=short, usage=large, **failed)
     listing = [word for word in words if word not in ("--executor", "shell")]
     rows = call("ls", *listing, "--json").json
     assert [row["number"] for row in rows] == expected

@@ -62,6 +62,15 @@ def config_set(name: str, value: str) -> None:
     set_setting(name, value)
 
 
+@config.command("unset", epilog=examples("qrec config unset grace\n  qrec config unset shell.typed"))
+@click.argument("name", shell_complete=completes("setting"))
+def config_unset(name: str) -> None:
+    """Take a setting out of the config file: its default holds again."""
+    settings = settings_of()
+    if not settings.unset(name):
+        say(f"{name} is not set in {settings.path}")
+
+
 @config.command("list", epilog=examples("qrec config list\n  qrec config list --json"))
 @AS_JSON
 def config_list(as_json: bool) -> None:

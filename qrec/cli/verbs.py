@@ -225,6 +225,7 @@ def filters(function: Function) -> Function:
         click.option("--failed", is_flag=True, help="That failed or were lost."),
         click.option("-t", "--tag", "tags", multiple=True, metavar="TAG", shell_complete=completes("tag"),
                      help="With this tag."),
+        click.option("--queue", metavar="NAME", shell_complete=completes("queue"), help="Put into this queue."),
         click.option("--host", metavar="NAME", help="Recorded on this machine."),
         click.option("--user", metavar="NAME", help="Run by this user."),
         click.option("--commit", metavar="HASH", help="At this git commit, or what begins so."),
