@@ -14,6 +14,7 @@ import pytest
 from qrec.task import Status, moment
 from tests.shells import INIT, Shell, lines, spooled, spools, typed
 from tests.terminals import STOP
+from tests.test_look_back import call
 
 KINDS = ["bash", "zsh", "fish"]
 
@@ -405,3 +406,24 @@ def test_nothing_is_recorded_where_it_was_not_asked_for(home, tmp_path):
         shell.type("true")
         assert shell.ask("echo $PROMPT_COMMAND.$PS0.") == "..", "a program plays the terminal"
     assert not (home / "typed").exists()
+
+
+# Its own history, which tells the same
+
+
+@pytest.mark.parametrize(
+    ("kind", "old", "keep"),
+    [("bash", "#1600000000\nmake old\n", "history -a"), ("zsh", ": 1600000000:0;make old\n", "fc -A")],
+)
+def test_what_was_typed_does_not_come_in_again_with_the_shells_history(kind, old, keep, home, tmp_path):
+    file = tmp_path / "history"
+    file.write_text(old)
+    set_up = {"bash": "HISTTIMEFORMAT=%s HISTCONTROL=ignorespace", "zsh": "setopt extendedhistory histignorespace"}
+    variables = {"HISTSIZE": "99", "HISTFILESIZE": "99", "SAVEHIST": "99"}
+    with Shell(kind, tmp_path, **variables) as shell:
+        shell.type(" " + set_up[kind], "echo one", "false", "echo one", f" {keep} '{file}'")
+        assert file.read_text().count("echo one") == 2
+        told = call("import", kind, file, check=True).out
+    assert told.endswith(" taken in, 3 here already\n"), "the others were typed before there was a record"
+    assert [lines().count(line) for line in ("make old", "echo one", "false")] == [1, 2, 1]
+    assert call("import", kind, file, check=True).out.startswith("0 tasks taken in")

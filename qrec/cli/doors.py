@@ -258,6 +258,7 @@ def import_(
     from qrec.api import user
     from qrec.doors import sources
     from qrec.doors.intake import Intake
+    from qrec.doors.noted import Noted
     from qrec.progress import Progress
 
     check_options(form, host, results)
@@ -267,7 +268,11 @@ def import_(
         form=form, path=sources.place_of(form, source), redactor=door.redactor, store=door.store, user=user(),
         host=host or "", results=results, since=None if first is None else moment(first).timestamp(),
     )  # fmt: skip
-    intake = Intake(door.store, Complaints(history.path or form))
+    noted = None
+    if form in sources.TYPED:
+        door.take_in_typed()
+        noted = Noted(door.store)
+    intake = Intake(door.store, Complaints(history.path or form), noted)
     with Progress("importing", size_of(history)) as progress:
         intake.take(sources.within(arrivals(history, progress), first, last))
     if intake.queues:

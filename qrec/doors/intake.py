@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
+    from qrec.doors.noted import Noted
     from qrec.stores.base import Bundle, Store
 
 BATCH = 2_000  #: tasks given to the store at once; a running command waits for no more than these
@@ -42,10 +43,11 @@ def read(place: str, make: Callable[..., Bundle], *values: Any) -> Arrival:
 class Intake:
     """Takes arrivals into a store and counts them: `new`, `present` before, and `bad`.
 
-    What is bad is told to `complain`, a sentence each.
+    What is bad is told to `complain`, a sentence each.  `noted`, if it is given, tells what is here by another name.
     """
 
-    def __init__(self, store: Store, complain: Callable[[str], None]) -> None:
+    def __init__(self, store: Store, complain: Callable[[str], None], noted: Noted | None = None) -> None:
+        self.noted = noted
         self.store = store
         self.complain = complain
         self.new = self.present = self.bad = 0
@@ -59,6 +61,8 @@ class Intake:
             self.queues.update(arrival.queues)
             if arrival.bundle is None:
                 self.refuse(arrival, arrival.trouble)
+            elif self.noted is not None and self.noted.has(arrival.bundle.task):
+                self.present += 1
             elif arrival.fill is not None:
                 self.take_new(arrival, arrival.bundle, arrival.fill)
             elif not self.has_large(arrival.bundle):
