@@ -232,18 +232,12 @@ class Qrec:
         task = self.get(reference)
         if not task.status.is_final:
             raise Refused(f"{task.uid} is {task.status}; `qrec cancel {task.number}` ends it")
-        folder = os.path.realpath(cwd) if cwd is not None else task.pwd
-        if not os.path.isdir(folder):
-            gone = f"the folder {folder} is not there any more" if folder else "its folder is not known"
-            raise Refused(f"{gone}; name {'another' if folder else 'one'} with --cwd")
+        folder = folder_for(task, cwd)
         if task.data.get("redacted"):
             run_as = run_as.copy(argv=self.with_secrets(task, secrets))
-        data = {name: task.data[name] for name in OF_THE_WORDS if name in task.data}
-        if MATCHED in task.data:
-            data["inner"] = task.data[MATCHED]
         executor = self.executor(task.executor)
         executor.check_rerun(task)
-        data |= notes_for_hooks(notify)
+        data = {**notes_of_words(task), **notes_for_hooks(notify)}
         again = Task(**{name: getattr(task, name) for name in LASTING}, attempt=task.attempt + 1, data=data)
         facts = self.asked(again.copy(pwd=folder)).facts
         if message is not None:
@@ -603,6 +597,21 @@ class Qrec:
 def turn() -> int:
     """Now, in microseconds: the order in which people start tasks."""
     return time.time_ns() // 1000
+
+
+def folder_for(task: Task, cwd: str | None) -> str:
+    """The folder in which a task runs again.  Raises Refused if it is not there."""
+    folder = os.path.realpath(cwd) if cwd is not None else task.pwd
+    if not os.path.isdir(folder):
+        gone = f"the folder {folder} is not there any more" if folder else "its folder is not known"
+        raise Refused(f"{gone}; name {'another' if folder else 'one'} with --cwd")
+    return folder
+
+
+def notes_of_words(task: Task) -> dict[str, Any]:
+    """What a task's data says of its words, which another attempt has, too."""
+    data = {name: task.data[name] for name in OF_THE_WORDS if name in task.data}
+    return {**data, "inner": task.data[MATCHED]} if MATCHED in task.data else data
 
 
 def notes_for_hooks(notify: bool) -> dict[str, str]:

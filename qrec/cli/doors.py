@@ -30,11 +30,12 @@ from qrec.task import moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any, BinaryIO
 
     from qrec.api import Qrec
     from qrec.doors.intake import Arrival
+    from qrec.doors.noted import Noted
     from qrec.doors.sources import Given
     from qrec.progress import Progress
     from qrec.stores.base import Query, Store
@@ -258,7 +259,6 @@ def import_(
     from qrec.api import user
     from qrec.doors import sources
     from qrec.doors.intake import Intake
-    from qrec.doors.noted import Noted
     from qrec.progress import Progress
 
     check_options(form, host, results)
@@ -268,24 +268,36 @@ def import_(
         form=form, path=sources.place_of(form, source), redactor=door.redactor, store=door.store, user=user(),
         host=host or "", results=results, since=None if first is None else moment(first).timestamp(),
     )  # fmt: skip
-    noted = None
-    if form in sources.TYPED:
-        door.take_in_typed()
-        noted = Noted(door.store)
-    intake = Intake(door.store, Complaints(history.path or form), noted)
+    intake = Intake(door.store, Complaints(history.path or form), noted_for(door, form))
     with Progress("importing", size_of(history)) as progress:
         intake.take(sources.within(arrivals(history, progress), first, last))
     if intake.queues:
-        from qrec.doors import queues
-        from qrec.jobs import Jobs
-
-        queues.take(door.store, intake.queues, lambda name, policy: Jobs(door, name).checked(policy), say)
+        take_queues(door, intake.queues)
     report(given["json"], intake.counts())
     tell(door)
     return 1 if intake.bad else 0
 
 
 import_.help = (import_.help or "").replace("@SOURCES@", sources_told())
+
+
+def noted_for(door: Qrec, form: str) -> Noted | None:
+    """The lines that shells have noted themselves, if the format tells of the same."""
+    from qrec.doors.noted import Noted
+    from qrec.doors.sources import TYPED
+
+    if form not in TYPED:
+        return None
+    door.take_in_typed()
+    return Noted(door.store)
+
+
+def take_queues(door: Qrec, told: Mapping[str, Any]) -> None:
+    """Take in what holds for queues."""
+    from qrec.doors import queues
+    from qrec.jobs import Jobs
+
+    queues.take(door.store, told, lambda name, policy: Jobs(door, name).checked(policy), say)
 
 
 def check_options(form: str, host: str | None, results: str | None) -> None:

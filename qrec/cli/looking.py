@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from qrec.api import Qrec
+    from qrec.search import Hit
     from qrec.stores.base import Query
     from qrec.task import Task
 
@@ -109,20 +110,11 @@ def search(
     phrase.
     """
     from qrec.cli.show import hit_lines, put, put_json
-    from qrec.output import uids_with_folders
-    from qrec.progress import track
     from qrec.search import PIECE, SHORT_SCAN
 
     door = looking(given)
     shown = limit_of(limit, all_)
-    large = len(uids_with_folders(door.home)) if deep else None
-    hits = door.search(
-        words,
-        query_of(**narrowed),
-        None if shown is None else shown + 1,
-        deep,
-        watch=lambda tasks: track(tasks, "searching", large),
-    )
+    hits = found(door, words, query_of(**narrowed), None if shown is None else shown + 1, deep)
     more, hits = shown is not None and len(hits) > shown, hits[-shown:] if shown else hits
     if given["json"]:
         put_json([{**hit.task.summary(), "matches": [match.asdict() for match in hit.matches]} for hit in hits])
@@ -137,3 +129,12 @@ def search(
     if not hits and not given["json"]:
         say("no task holds " + ("that" if len(words) == 1 else "all of these"))
     tell(door)
+
+
+def found(door: Qrec, words: Sequence[str], query: Query, limit: int | None, deep: bool) -> list[Hit]:
+    """The tasks that hold the words, with a view of how far a deep search has come."""
+    from qrec.output import uids_with_folders
+    from qrec.progress import track
+
+    large = len(uids_with_folders(door.home)) if deep else None
+    return door.search(words, query, limit, deep, watch=lambda tasks: track(tasks, "searching", large))
