@@ -40,6 +40,7 @@ REAPED = 1.0  #: seconds that a parent has to take note of its child's end
 QUIET = 0.3  #: seconds after which nothing more comes from a pane whose command has ended
 LATE = 2.0  #: seconds that tmux has to see to the end of a pane
 PIPED = 3.0  #: seconds in which the last output of a pane has been written
+CLOSED = 30.0  #: the same where tmux closes the pane, which ends the pipe
 KERNEL_THREAD = 0x0020_0000  #: among the flags of a process
 PARENT, FLAGS, EXIT_CODE = 1, 6, 49  #: fields of /proc/PID/stat, counted from the state
 
@@ -336,6 +337,11 @@ class Spliced(Record):
             return ("set-option", "-p", *self.at, "remain-on-exit", own)
         return ("set-option", "-pu", *self.at, "remain-on-exit")
 
+    @staticmethod
+    def stays(remain: str, code: int) -> bool:
+        """Whether the pane is to stay when its command has ended."""
+        return remain == "on" or (remain == "failed" and code != 0)
+
     def see_to_its_end(self, remain: str, own: str, code: int) -> None:
         """Do what tmux was to do when the command has ended, if it does not.
 
@@ -346,7 +352,7 @@ class Spliced(Record):
             while self.ask("#{pane_dead}") == ["1"] and self.call("show-hooks", "-p", *self.at, "pane-died").strip():
                 if time.monotonic() > deadline:
                     self.call(*self.back(own), ";", "set-hook", "-pu", *self.at, "pane-died")
-                    if remain == "off" or (remain == "failed" and not code):
+                    if not self.stays(remain, code):
                         self.call("kill-pane", *self.at)
                     return
                 time.sleep(0.1)
@@ -467,15 +473,14 @@ class Adoption(Recording):
         """Wait for the last output of a pane; return the end that tmux told, if it did."""
         from qrec.shim import shim_ended
 
-        grew, size = time.monotonic(), -1
-        deadline = grew + PIPED
-        while not pane.has_ended() and time.monotonic() < deadline:
+        grew, size, ended, patience = time.monotonic(), -1, None, PIPED
+        while not pane.has_ended() and time.monotonic() - grew < patience:
             time.sleep(0.02)
             self.writer.observe()
             if self.writer.sizes["stdout"] != size:
                 grew, size = time.monotonic(), self.writer.sizes["stdout"]
-            if shim_ended(self.folder) and time.monotonic() - grew > QUIET:
-                break  # the pane stays, and so does what it is written to
+            if ended is None and (ended := shim_ended(self.folder)):  # where the pane stays, so does its pipe
+                patience = QUIET if pane.stays(self.options[0], ended.returncode) else CLOSED
         self.writer.observe()
         return shim_ended(self.folder)
 

@@ -117,8 +117,12 @@ def tmux(queue: Jobs, options: Options) -> Outcome:
     names = sessions.start(
         queue, size, chosen=options.chosen, on_fail=options.on_fail, fail_fast=options.fail_fast, keep=options.keep
     )
+
+    def works() -> bool:
+        return sessions.is_coming(queue) or bool(workers(queue.door.home, queue.name)) or sessions.is_coming(queue)
+
     try:
-        follow(queue, options.told, since, lambda: bool(workers(queue.door.home, queue.name)))
+        follow(queue, options.told, since, works)
     except KeyboardInterrupt:
         return Outcome(interrupted=True, sessions=names)
     return Outcome(sessions=names)

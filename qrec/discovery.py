@@ -55,11 +55,12 @@ def ask(first: int, patience: float) -> tuple[list[Plugin], Plugin | None, int]:
     finally:
         os.close(writer)
         os.close(null)
+    is_over = False
     try:
-        lines = list(lines_of(reader, patience))
+        lines, is_over = heard(reader, patience)
     finally:
         os.close(reader)
-        ended = end(child)
+        ended = end(child, PATIENCE if is_over else 0.0)
     if not lines:
         raise CouldNotStart("the process that was to ask for them told nothing")
     every = [Plugin(**values) for values in json.loads(lines[0])]
@@ -68,24 +69,31 @@ def ask(first: int, patience: float) -> tuple[list[Plugin], Plugin | None, int]:
     return told, left[0].copy(broken=how(ended, patience)) if left else None, len(every)
 
 
-def lines_of(reader: int, patience: float) -> Iterator[bytes]:
-    """What a process writes, line by line, until it ends or falls silent."""
-    rest, deadline = b"", time.monotonic() + patience
+def heard(reader: int, patience: float) -> tuple[list[bytes], bool]:
+    """The lines that a process writes until it ends or falls silent, and whether it has closed its end of the pipe.
+
+    Its first line costs it a start of Python, which takes as long as it takes.
+    """
+    lines: list[bytes] = []
+    rest, deadline = b"", time.monotonic() + max(patience, PATIENCE)
     poll = select.poll()
     poll.register(reader)
     while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
         block = os.read(reader, 1 << 16)
         if not block:
-            return
-        *lines, rest = (rest + block).split(b"\n")
-        yield from lines
+            return lines, True
+        *more, rest = (rest + block).split(b"\n")
+        lines += more
         deadline = time.monotonic() + patience
+    return lines, False
 
 
-def end(child: int) -> int | None:
-    """End a process with all it has started; its return code, or None if it had not ended by itself."""
-    # its pipe is closed by its end, which may be a moment away from being told
-    deadline = time.monotonic() + 0.2
+def end(child: int, patience: float) -> int | None:
+    """End a process with all it has started; its return code, or None if it did not end by itself within `patience`.
+
+    One that ends has closed its pipe a moment before that is told, or seconds before on a machine that is busy.
+    """
+    deadline = time.monotonic() + patience
     while not (reaped := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < deadline:
         time.sleep(0.001)
     try:

@@ -171,14 +171,14 @@ class Keeping:
             if self.unheard:
                 poll.register(1, select.POLLOUT)
             ready = [number for number, _ in poll.poll()]
+            if 0 in ready:  # first: behind what has ended nothing begins that nobody asks for any more
+                self.listen()
+                if not self.listening:
+                    poll.unregister(0)
             if self.woken in ready:
                 os.read(self.woken, BLOCK)
                 self.reap()
                 self.go_on()
-            if 0 in ready:
-                self.listen()
-                if not self.listening:
-                    poll.unregister(0)
             if 1 in ready:
                 poll.unregister(1)
                 self.flush()

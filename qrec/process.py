@@ -52,14 +52,17 @@ class Identity(Record):
     ticks: int  #: clock ticks between boot and the start of the process
 
     def alive(self) -> bool | None:
-        """Whether the process runs; None where this host or namespace cannot know."""
+        """Whether the process runs; None where this host or namespace cannot know, or we may open no file just now."""
         if self.host != os.uname().nodename:
             return None
-        if self.boot != boot_id():
-            return False
-        if self.namespace != pid_namespace():
+        try:
+            if self.boot != read_boot_id():
+                return False
+            if self.namespace != pid_namespace():
+                return None
+            return read_start_ticks(self.pid) == self.ticks
+        except OSError:
             return None
-        return start_ticks(self.pid) == self.ticks
 
 
 def identity(pid: int) -> Identity:
@@ -72,9 +75,17 @@ def identity(pid: int) -> Identity:
 def boot_id() -> str:
     """The kernel's name for the time since it was booted; empty where there is none."""
     try:
+        return read_boot_id()
+    except OSError:
+        return ""
+
+
+def read_boot_id() -> str:
+    """The same; raises OSError where there may be one."""
+    try:
         with open("/proc/sys/kernel/random/boot_id") as file:
             return file.read().strip()
-    except OSError:
+    except FileNotFoundError:
         return ""
 
 
@@ -89,9 +100,17 @@ def pid_namespace() -> str:
 def start_ticks(pid: int) -> int | None:
     """When the process started, in ticks since boot; None if there is no such process or only its corpse."""
     try:
+        return read_start_ticks(pid)
+    except OSError:
+        return None
+
+
+def read_start_ticks(pid: int) -> int | None:
+    """The same; raises OSError if it cannot be told now, as when we have too many files open."""
+    try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None if os.path.isdir("/proc/self") else start_ticks_elsewhere(pid)
     if fields[0] in (b"Z", b"X") and int(fields[THREADS]) <= 1:  # else only its first thread has ended
         return None

@@ -29,7 +29,7 @@ from qrec.process import (
     start_ticks,
 )
 from qrec.signals import Watch
-from qrec.task import Record, Status, Task, timestamp
+from qrec.task import Kept, Record, Status, Task, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -371,6 +371,7 @@ class Recording:
         pause, over = 0.0, None
         while not poll.poll(min(pause, LOOK) * 1000):
             self.writer.observe()
+            self.learn_pid(shim)
             pause = min(self.tell_later(), self.measure(shim))
             if over is None and time.monotonic() > deadline:
                 over = timeout
@@ -382,6 +383,13 @@ class Recording:
         if ended is None:  # it was killed; what it ran may go on
             return self.task
         return self.close(ended.copy(cpu=used.cpu, memory=used.memory), limit=over)
+
+    def learn_pid(self, shim: int) -> None:
+        """On a busy machine a shim takes its time to tell which process it has started; the store is told then."""
+        from qrec.shim import shim_process
+
+        if self.task.pid == shim and (found := shim_process(self.folder)):
+            self.task, self.told = self.task.copy(pid=found[0]), False
 
     def pump(self, pump: Pump, channels: Channels) -> Ended:
         """Record until the command has ended.
@@ -487,6 +495,8 @@ class Recording:
             fields["data"] = {**fields["data"], **explained(self.task.copy(status=status))}
         was = Status.LOST if found.status is Status.LOST else Status.RUNNING  # called lost too early: we know better
         kept = fold(self.folder)
+        if was is Status.LOST and kept is not None:
+            kept = fuller(self.store.kept(before.uid, before.attempt), kept)
         self.task = self.store.swap(before.uid, (was, before.attempt), status, kept=kept, **fields)
         if kept is not None:
             remove_folder(self.folder)
@@ -546,6 +556,14 @@ def oom_kills() -> int:
             return int(file.read().partition(b"\noom_kill ")[2].partition(b"\n")[0] or 0)
     except OSError:
         return 0
+
+
+def fuller(before: Kept | None, now: Kept) -> Kept:
+    """Of each part the longer: who called it lost has kept what there was, and may be removing the files just now."""
+    parts = dict(before.parts()) if before is not None else {}
+    for name, part in now.parts().items():
+        parts[name] = max(parts.get(name, b""), part, key=len)
+    return Kept.from_parts(parts)
 
 
 def connect(terms: Terms) -> Channels:

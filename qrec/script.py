@@ -190,7 +190,11 @@ socket=$(cksum <<<"$state"); socket=qrec-${socket%% *}
 """
 SESSIONS = r"""tmux -L "$socket" has-session 2>/dev/null || for ((worker = 1; worker <= @SIZE@; worker++)); do
     [ "$worker" != 1 ] || again
-    tmux -L "$socket" -f /dev/null new-session -d -s "worker-$worker" "$BASH" "$script" "$state" || exit 125
+    for try in 1 2 3; do # a server whose last session has just ended takes no other
+        tmux -L "$socket" -f /dev/null new-session -d -s "worker-$worker" "$BASH" "$script" "$state" && continue 2
+        [ "$try" = 3 ] && exit 125
+        sleep 1
+    done
 done
 echo "$title: at work, also without this script; to look on: tmux -L $socket attach"
 while tmux -L "$socket" has-session 2>/dev/null; do sleep @NAP@ & wait "$!"; done

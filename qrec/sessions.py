@@ -14,7 +14,7 @@ import time
 
 from qrec.config import Config, replace_file
 from qrec.errors import CouldNotStart
-from qrec.output import make_private
+from qrec.output import listed, make_private
 from qrec.pane import GOING, GOING_LOOK, OF_PANE, TRIES, as_letters, take_back, words_for
 from qrec.process import entry, own_environment
 
@@ -86,6 +86,21 @@ def wait_for(home: str, entries: Mapping[str, str]) -> None:
                 take_back(path + COMING)
     for path in coming.values():  # where a worker could not begin
         take_back(path + COMING)
+
+
+def is_coming(queue: Jobs) -> bool:
+    """Whether the worker of a session has yet to begin: it may take the place of the only one there was."""
+    pattern = re.compile(re.escape(session_name(queue.name, 0)[:-1]) + r"\d+-\d+\.pane" + re.escape(COMING))
+    folder = os.path.join(queue.door.home, "incoming")
+    return any(is_young(os.path.join(folder, name)) for name in listed(folder) if pattern.fullmatch(name))
+
+
+def is_young(path: str) -> bool:
+    """Whether whoever has left that file is still waited for."""
+    try:
+        return time.time() - os.stat(path).st_mtime < PATIENCE
+    except FileNotFoundError:
+        return False
 
 
 def session_name(queue: str, number: int) -> str:

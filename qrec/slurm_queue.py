@@ -31,12 +31,18 @@ if TYPE_CHECKING:
 AT_ONCE = 25  #: jobs that are submitted before the others are looked at again
 ANSWER = 60.0  #: seconds that sbatch may take
 FORGETS = 240.0  #: seconds for which the controller surely still knows a job that has ended
-LATER = 10.0  #: seconds until a job is submitted again that Slurm had no room for
+LATER = 10.0  #: seconds until a job is submitted again that Slurm had no room for, or until Slurm is asked again
 #: What a link means to Slurm.
 AFTER = {OK: "afterok", ANY: "afterany", FAILED: "afternotok"}
-#: What sbatch says when it is worth to try again.
-BUSY = ("QOSMaxSubmitJob", "AssocMaxSubmitJob", "Socket timed out", "temporarily", "Unable to contact slurm controller",
-        "Slurm controller not responding", "Job violates accounting/QOS policy (job submit limit")  # fmt: skip
+#: What Slurm's commands say when nobody was there to be told anything.
+AWAY = ("(connect failure)",)
+#: What sbatch says when it is worth to try again, as Slurm has not taken the job.
+BUSY = (*AWAY, "QOSMaxSubmitJob", "AssocMaxSubmitJob", "temporarily",
+        "Job violates accounting/QOS policy (job submit limit")  # fmt: skip
+#: What it says when Slurm may have taken the job, or may do so yet: no answer came.
+UNHEARD = ("Socket timed out", "Unable to contact slurm controller", "Slurm controller not responding",
+           "missing socket error", "Zero Bytes were transmitted or received", "Message receive failure",
+           "Message send failure", "Connection reset by peer", "did not answer within")  # fmt: skip
 
 
 class SlurmWorker(Worker):
@@ -49,6 +55,8 @@ class SlurmWorker(Worker):
     def __init__(self, *words: Any, **how: Any) -> None:
         super().__init__(*words, **how)
         self.failed: set[str] = set()  #: jobs that did not complete, so that nothing more is to begin
+        self.ask_again = 0.0  #: when Slurm, which did not answer, is worth another call
+        self.doubtful: dict[str, float] = {}  #: when Slurm was first heard not to have a job that it may have taken
 
     def claim(self) -> list[Running]:
         """Nothing runs here; jobs are submitted outside of the transaction, since that takes a while."""
@@ -61,14 +69,25 @@ class SlurmWorker(Worker):
     def step(self) -> None:
         """See Worker."""
         super().step()
-        if self.failed and not self.withdrawn:
-            self.try_to_withdraw()
-        if self.board is not None and self.may_claim and time.monotonic() >= self.pause_until:
-            try:
+        if self.board is None or time.monotonic() < max(self.pause_until, self.ask_again):
+            return
+        try:
+            if self.failed and not self.withdrawn:
+                self.try_to_withdraw()
+            if not (self.interrupted or self.leaving):
                 self.adopt()
+            if self.may_claim:
                 self.submit_some()
-            except StoreError as error:
-                self.complain(error)
+        except StoreError as error:
+            self.complain(error)
+        except QrecError as error:
+            self.leave_alone(str(error))
+
+    def leave_alone(self, why: str) -> None:
+        """Slurm does not answer: it is called again a little later, and Ctrl-C need not wait for call after call."""
+        if why not in self.door.complaints:
+            self.door.complaints.append(why)
+        self.ask_again = time.monotonic() + LATER
 
     def submit_some(self) -> None:
         """Submit some of the jobs whose parents have all ended, or are Slurm's."""
@@ -86,7 +105,7 @@ class SlurmWorker(Worker):
                 continue
             self.submit(task, conditions)
             left -= 1
-            if not left:
+            if not left or time.monotonic() < self.ask_again:
                 return
 
     def is_due(self, task: Task) -> bool:
@@ -117,8 +136,9 @@ class SlurmWorker(Worker):
         notes |= {"inner": "slurm", MATCHED: notes.get("inner", "shell")}
         data = {**notes, "process": process, self.mark: time.time()}
         now = self.store.swap(
-            task.uid, (Status.QUEUED, task.attempt), Status.RUNNING, known=task, started=timestamp(), data=data
-        )
+            task.uid, (Status.QUEUED, task.attempt), Status.RUNNING, known=task, started=timestamp(),
+            host=self.host, data=data,
+        )  # fmt: skip
         self.board.remove(task.uid)
         try:
             facts = self.door.asked(now).facts
@@ -157,9 +177,17 @@ class SlurmWorker(Worker):
         self.told(now)
 
     def not_submitted(self, task: Task, why: str) -> None:
-        """Record what Slurm did not take; try again later where that may help."""
-        if not any(sign in why for sign in BUSY):
+        """Record what Slurm did not take; try again later where that may help.
+
+        What it may have taken is left as it is: `adopt` sees to it as soon as Slurm tells.
+        """
+        if says(why, AWAY) or (says(why, UNHEARD) and not says(why, BUSY)):
+            self.leave_alone(why)
+        if not says(why, (*BUSY, *UNHEARD)):
             self.give_up(task, f"not submitted: {why}")
+            return
+        if not says(why, BUSY):
+            self.elsewhere[task.uid] = task
             return
         self.remove_files(task)
         data = self.notes_before(task) | {"not_before": time.time() + LATER}
@@ -237,15 +265,16 @@ class SlurmWorker(Worker):
         """Once Slurm and the store let us."""
         try:
             self.withdraw()
-        except StoreError as error:
-            self.withdrawn = False
-            self.complain(error)
-        except QrecError as error:  # it is told, and what Slurm has goes on
-            self.door.complaints.append(str(error))
+        except StoreError:
+            raise
+        except QrecError as error:
+            if says(str(error), (*AWAY, *UNHEARD)):
+                raise
+            self.door.complaints.append(str(error))  # what Slurm has goes on
+        self.withdrawn = True
 
     def withdraw(self) -> None:
         """Take from Slurm what has not begun after a job failed; what depends on that one, Slurm itself gives up."""
-        self.withdrawn = True
         by_cluster: dict[str | None, list[str]] = {}
         for task in self.not_begun():
             slurm = self.store.change(task.uid, wish="cancel").data["slurm"]
@@ -299,7 +328,10 @@ class SlurmWorker(Worker):
                 pass  # it has none
 
     def adopt(self) -> None:
-        """See to jobs whose worker died while it submitted them: Slurm has them, by their comment, or has not."""
+        """See to jobs of which nobody heard whether Slurm took them: it has them, by their comment, or has not.
+
+        Their worker died while it submitted them, or Slurm did not answer us.
+        """
         left = [task for task in self.elsewhere.values() if self.is_left(task)]
         if left:
             calls = set(command_lines())  # an sbatch outlives its worker, and may still submit
@@ -309,19 +341,43 @@ class SlurmWorker(Worker):
         known = dict(comments())
         for task in left:
             if comment_of(task) in known:
-                self.submitted(task, (known[comment_of(task)], None), None, None)
+                asked = sbatch.submission([*self.words(task, Job.of(task), ()), "-"], task.pwd, {})
+                self.submitted(task, (known[comment_of(task)], None), asked, None)
+            elif self.may_come_yet(task):
+                continue
             elif time.time() - float(task.data[self.mark]) < FORGETS:
-                data = {key: value for key, value in before_its_run(task).items() if key != self.mark}
-                was = (Status.RUNNING, task.attempt)
+                was, data = (Status.RUNNING, task.attempt), self.notes_before(task)
                 self.enter(self.store.swap(task.uid, was, Status.QUEUED, started=None, data=data))
                 self.elsewhere.pop(task.uid, None)
             else:
-                data = {**before_its_run(task), "reason": "its worker died while it was submitted"}
+                data = {**before_its_run(task), "reason": "nobody knows whether Slurm has taken it"}
                 self.store.swap(task.uid, (Status.RUNNING, task.attempt), Status.LOST, data=data)
+            self.doubtful.pop(task.uid, None)
 
     def is_left(self, task: Task) -> bool:
-        """Whether somebody died while submitting a job."""
-        return task.status is Status.RUNNING and self.mark in task.data and runs(task, "recorder") is False
+        """Whether somebody died while submitting a job, or we did not hear what became of it."""
+        if task.status is not Status.RUNNING or self.mark not in task.data:
+            return False
+        return self.is_mine(task) or runs(task, "recorder") is False
+
+    def is_mine(self, task: Task) -> bool:
+        """Whether we have submitted a job ourselves."""
+        return bool(task.data.get("process") == {**self.where, "recorder": self.mine})
+
+    def may_come_yet(self, task: Task) -> bool:
+        """Whether Slurm, which answers again, may still come to what it was sent while it did not."""
+        if not self.is_mine(task):
+            return False
+        now = time.monotonic()
+        if self.doubtful.setdefault(task.uid, now) + LATER <= now:
+            return False
+        self.ask_again = now + LATER
+        return True
+
+
+def says(text: str, signs: Sequence[str]) -> bool:
+    """Whether one of the signs is in a text."""
+    return any(sign in text for sign in signs)
 
 
 def jobs_environment() -> dict[str, str]:

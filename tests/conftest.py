@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.helpers import Result, environment, kill_processes_of
+from tests.helpers import ROOT, Result, environment, kill_processes_of
 
 # pytest calls what it finds in a conftest under these names
 from tests.no_skips import pytest_make_collect_report as pytest_make_collect_report
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FOREIGN = tuple("QREC_ XDG_ SLURM_ SBATCH_ TMUX GIT_ NO_COLOR FORCE_COLOR CLICOLOR COLUMNS LINES MAKE MFLAGS".split())
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Nothing that whoever started us has arranged for itself is for the tests.
 
     Signals are ignored in what a shell runs in the background; and thousands of qrec's processes that compile all they
@@ -36,6 +36,16 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if config.rootpath == ROOT:  # the suites of tests/test_conftest.py would only wait for its import
+        let_examples_take_their_time()
+
+
+def let_examples_take_their_time() -> None:
+    """Hypothesis gives one a fifth of a second, unless it is told otherwise; a busy machine may stall for longer."""
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -49,22 +49,43 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
     All are given a HOME in the test's folder; one with another HOME is known by whatever else names that folder.
     """
-    return [
-        process
-        for process in psutil.process_iter(["environ"])
-        if process.pid != os.getpid() and names(process.info["environ"] or {}, folder)
-    ]
+    found = []
+    for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))):
+        if pid != os.getpid() and names(environment_of(pid), os.fsencode(folder)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(pid))
+    return found
 
 
-def names(variables: dict[str, str], folder: Path) -> bool:
-    return any(f"{value}/".startswith(f"{folder}/") for value in variables.values())
+def environment_of(pid: int) -> bytes:
+    """As it was given to that program; nothing of one that has ended, or is somebody else's."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
 
-def kill_processes_of(folder: Path) -> None:
+def names(variables: bytes, folder: bytes) -> bool:
+    """Whether the value of a variable is a folder, or a place in it."""
+    if folder not in variables:
+        return False
+    return any((one.partition(b"=")[2] + b"/").startswith(folder + b"/") for one in variables.split(b"\0"))
+
+
+def is_called(process: psutil.Process, name: str) -> bool:
+    """Whether a process runs that program; one that ends while we look does not."""
+    try:
+        return process.name() == name
+    except psutil.Error:
+        return False
+
+
+def kill_processes_of(folder: Path, but: int | None = None) -> None:
     """Ends what a test has left behind, until nothing of it is left: one may start another while we look."""
 
     def nothing_left() -> bool:
-        left = processes_of(folder)
+        left = [process for process in processes_of(folder) if process.pid != but]
         for process in left:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()

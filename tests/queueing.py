@@ -17,7 +17,9 @@ from typing import Any
 
 from qrec import backends
 from qrec.api import Qrec
+from qrec.errors import StoreError
 from qrec.jobs import DEFAULT, Jobs, Submission
+from qrec.stores.base import Store
 from qrec.task import Status, Task
 from qrec.worker import Worker
 from tests.helpers import environment, wait_until
@@ -202,9 +204,8 @@ def nothing_is_left(home: Path) -> None:
 def is_there(pid: int) -> bool:
     """Whether a process runs; one that has ended and was not waited for does not."""
     try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+        return state(pid) != "Z"
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 
@@ -220,3 +221,27 @@ def pid_in(queue: Jobs, name: str) -> int:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
+
+
+def state(pid: int) -> str:
+    """The letter for what a process does, as ps(1) has it."""
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0]
+
+
+def stop(pid: int, store: Store) -> None:
+    """Stops a process at a moment when it does not keep others from writing to the store."""
+
+    def is_stopped() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: state(pid) == "T", what=f"{pid} to stop")
+        try:
+            with store.together():
+                return True
+        except StoreError:
+            os.kill(pid, signal.SIGCONT)
+            return False
+
+    store.patience, before = 0.5, store.patience
+    wait_until(is_stopped, what=f"{pid} to stop without a lock")
+    store.patience = before

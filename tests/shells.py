@@ -6,8 +6,11 @@ import itertools
 import time
 from pathlib import Path
 
+import psutil
+
 from qrec.api import Qrec, Query
 from qrec.task import Task
+from tests.helpers import is_called
 from tests.terminals import INTR, STOP, Terminal
 
 PRESS_AGAIN = 3.0  #: seconds until somebody at the keyboard would do so
@@ -70,6 +73,10 @@ class Shell(Terminal):
                 break
         self.wait_for(wanted)
         self.settle()
+
+    def runs(self, name: str) -> list[psutil.Process]:
+        """The processes of that program which it, or one of its children, has started."""
+        return [one for one in psutil.Process(self.pid).children(recursive=True) if is_called(one, name)]
 
     def ask(self, words: str) -> str:
         """What a command prints, without its being recorded."""

@@ -103,6 +103,8 @@ class Terminal:
         while select.select([self.master], [], [], patience)[0]:
             try:
                 self.seen += os.read(self.master, 65536)
+            except BlockingIOError:  # it was less than it seemed
+                break
             except OSError:  # EIO: nobody holds the other end
                 return False
             patience = 0
@@ -211,15 +213,15 @@ def masked(text: bytes) -> bytes:
 
 
 class Tmux:
-    """A window of tmux with a shell, on a server of its own."""
+    """A window of tmux with a shell, on a server of its own; `inside` a folder, or the one above `folder`."""
 
     quiet = 0.3  #: seconds without a change after which a screen counts as drawn
 
-    def __init__(self, path: str, folder: Path, size: tuple[int, int] = SIZE) -> None:
+    def __init__(self, path: str, folder: Path, size: tuple[int, int] = SIZE, inside: Path | None = None) -> None:
         self.name = f"qrec-test-{os.getpid()}-{folder.name}"
         script = folder / "bashrc"
         script.write_text(
-            f"PATH={shlex.quote(path)}; PS1='@ '; unset HISTFILE; cd {shlex.quote(str(folder.parent))}\n"
+            f"PATH={shlex.quote(path)}; PS1='@ '; unset HISTFILE; cd {shlex.quote(str(inside or folder.parent))}\n"
             "bind 'set enable-bracketed-paste off'; shopt -u checkwinsize; set +o history\n"
         )
         rows, columns = size

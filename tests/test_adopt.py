@@ -18,6 +18,7 @@ from qrec.errors import Refused
 from qrec.process import start_ticks
 from qrec.task import Status, Task
 from tests.helpers import environment, wait_until
+from tests.queueing import is_there
 
 HOLD = "echo begun; until [ -e go ]; do sleep 0.02; done; exit 5"
 
@@ -129,7 +130,7 @@ def test_cancel_ends_it_with_what_it_started(qrec, alone):
     task = adopt(qrec, "--pid", str(process.pid))
     qrec("cancel", check=True)
     assert process.wait() == -signal.SIGTERM
-    assert start_ticks(child.pid) is None
+    wait_until(lambda: not is_there(child.pid), what="the child to end")
     assert now(qrec, task.uid).status == "cancelled"
 
 
@@ -141,6 +142,7 @@ def test_secrets_stay_out(qrec, alone, home):
     wait_until(lambda: secret in psutil.Process(process.pid).cmdline())
     task = adopt(qrec, "--pid", str(process.pid))
     assert task.data["redacted"] == 2
+    wait_until(lambda: os.listdir(home / "incoming") == [], what="the store to have it")
     everything = b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
     assert secret.encode() not in everything
     assert b"hunter22" not in everything

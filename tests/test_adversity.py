@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
+from qrec.process import start_ticks
 from tests.helpers import ROOT, environment, wait_until
 from tests.terminals import Terminal
 
@@ -43,7 +44,7 @@ def mode(request) -> str:
 
 
 @pytest.fixture
-def run(mode, qrec) -> Callable[..., Outcome]:
+def run(mode, qrec, tmp_path) -> Callable[..., Outcome]:
     """Runs a command to its end in one of the modes; `wrap` are words before qrec's, which set the surroundings."""
 
     def run(*words: str, wrap: tuple[str, ...] = (), env: dict[str, Any] | None = None) -> Outcome:
@@ -59,6 +60,7 @@ def run(mode, qrec) -> Callable[..., Outcome]:
         assert done.returncode == 0, done
         uid = done.stdout.decode().strip()
         qrec("wait", uid)
+        wait_until(lambda: not observers(tmp_path), what="the observer to end")
         return Outcome(newest(qrec)["returncode"], qrec("log", uid).stdout, done.stderr)
 
     return run
@@ -84,11 +86,15 @@ def location(home: Path, kind: str) -> Path:
 
 @pytest.fixture
 def during(mode, qrec, home, tmp_path) -> Callable[[str], Outcome]:
-    """Runs a command that does something to the home once its first output is on record, and then says more."""
+    """Runs a command that does something to the home once its first output is on record, and then says more.
+
+    By then the store knows of it, and all files that are made before it says more are there: `rm -r` meets no new one.
+    """
 
     def during(deed: str) -> Outcome:
         script = f"""
-            echo first; until grep -qs first attempts/*/*/stdout; do sleep 0.01; done; sleep 0.1
+            echo first; until grep -qs first attempts/*/*/stdout; do sleep 0.01; done
+            until [ -z "$(ls incoming)" ] && [ -s "$(echo attempts/*/*/series)" ]; do sleep 0.01; done
             {deed}; echo second; touch {shlex.quote(str(tmp_path / "over"))}; exit 3
         """
         words = ["sh", "-c", f"cd {shlex.quote(str(home))}; {script}"]
@@ -222,7 +228,7 @@ def test_the_store_is_held_under_a_detached_command(qrec, home, kind):
 
 
 @pytest.mark.parametrize("by", [-86400, 86400])
-def test_a_fake_clock_jumps_during_a_run(qrec, kind, tmp_path, by):
+def test_a_fake_clock_jumps_during_a_run(qrec, home, kind, tmp_path, by):
     """In qrec alone: the machine's own is for others, too."""
     changed = tmp_path / "changed"
     clock = f"""
@@ -232,7 +238,9 @@ time.time = lambda: real() + {by} * os.path.exists({str(changed)!r})
 runpy.run_module("qrec", run_name="__main__")
 """
     qrec("run", "echo", "before", check=True)
-    script = f"echo one; touch {changed}; echo two >&2; sleep 0.3; echo three; exit 3"
+    recorded = f"grep -qs two {shlex.quote(str(home))}/attempts/*/*/stderr"
+    script = f"echo one; touch {changed}; echo two >&2; until {recorded}; do sleep 0.01; done; sleep 0.1"
+    script += "; echo three; exit 3"
     words = [sys.executable, "-c", clock, "-q", "run", "sh", "-c", script]
     done = subprocess.run(words, capture_output=True)
     assert (done.returncode, done.stdout, done.stderr) == (3, b"one\nthree\n", b"two\n")
@@ -257,7 +265,7 @@ def alone(start, qrec, home, kind) -> dict[str, Any]:
     runner.kill()
     runner.wait()
     os.kill(task["pid"], signal.SIGKILL)
-    wait_until(lambda: not psutil.pid_exists(task["pid"]))
+    wait_until(lambda: start_ticks(task["pid"]) is None)
     return dict(task)
 
 

@@ -53,15 +53,14 @@ def run_shell(*words: str) -> list[str]:
 def bash(*words: str) -> list[str]:
     """What bash's COMPREPLY holds for these words, of which the last is being typed."""
     needs("bash")
-    script = 'eval "$(qrec completion bash)"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _qrec_completion qrec; ' \
-             'printf "%s\\n" "${COMPREPLY[@]}"'  # fmt: skip
-    return run_shell("bash", "--norc", "-c", script, "bash", *words)
+    script = 'COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _qrec_completion qrec; printf "%s\\n" "${COMPREPLY[@]}"'
+    return run_shell("bash", "--norc", "-c", f"{SCRIPTS['bash']}\n{script}", "bash", *words)
 
 
 def fish(line: str) -> list[str]:
     """What fish offers for a line, with descriptions behind a tab."""
     needs("fish")
-    return run_shell("fish", "--no-config", "-c", f"qrec completion fish | source; complete -C {line!r}")
+    return run_shell("fish", "--no-config", "-c", f"{SCRIPTS['fish']}\ncomplete -C {line!r}")
 
 
 class Zsh:
@@ -100,7 +99,7 @@ class Zsh:
     def say(self, keys: str, until: str) -> str:
         """Type, and return what is shown until these words come."""
         os.write(self.ours, keys.encode())
-        shown, deadline = "", time.monotonic() + 30
+        shown, deadline = "", time.monotonic() + 60
         while until not in shown:
             left = deadline - time.monotonic()
             assert select.select([self.ours], [], [], max(0, left))[0], (keys, shown)

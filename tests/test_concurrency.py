@@ -17,6 +17,7 @@ import psutil
 import pytest
 
 from qrec import Qrec, Status, spool
+from qrec.process import start_ticks
 from tests.helpers import Result, wait_until
 
 
@@ -221,6 +222,7 @@ def test_8_a_recorder_that_is_killed_while_the_store_is_held(qrec, start, home, 
         process.kill()
         process.wait()
         os.kill(pid, 9)
+        wait_until(lambda: start_ticks(pid) is None)
     task = qrec("ls", "--json").json[-1]
     assert (task["status"], task["argv"][2]) == ("lost", "echo out; echo $$; exec sleep 600")
     assert qrec("log").out.startswith("out\n")

@@ -10,13 +10,14 @@ from tests.helpers import ROOT, wait_until
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
-    """Runs an inner test suite under xdist and returns its result."""
+    """Runs an inner test suite under xdist and returns its result; of all other plug-ins it has none to load."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     pytester.makeconftest("from tests.conftest import *")
 
     def run(source: str) -> pytest.RunResult:
         pytester.makepyfile(source)
-        return pytester.runpytest_subprocess("-rfEs", "-n", "2")
+        return pytester.runpytest_subprocess("-p", "xdist", "-rfEs", "-n", "2")
 
     return run
 
@@ -106,12 +107,26 @@ def test_what_a_test_leaves_running_is_killed(suite, tmp_path):
 
 def test_a_program_that_hangs_fails_its_test(suite, tmp_path):
     result = suite("""
+        import pytest
+        from tests.helpers import wait_until
+
+        @pytest.fixture
+        def start(start, tmp_path):
+            # the time begins when the program has said something, however long that takes
+            def begun(*words, **popen):
+                process = start(*words, **popen)
+                wait_until((tmp_path / "said").exists)
+                return process
+
+            return begun
+
         def test_hangs(qrec, tmp_path):
-            (tmp_path / "qrec.py").write_text("import time; print('so far', flush=True); time.sleep(600)")
-            qrec(timeout=2)
+            stand_in = "import time; print('so far', flush=True); open('said', 'w').close(); time.sleep(600)"
+            (tmp_path / "qrec.py").write_text(stand_in)
+            qrec(timeout=0.5)
     """)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*took more than 2 s*so far*"])
+    result.stdout.fnmatch_lines(["*took more than 0.5 s*so far*"])
 
 
 def test_the_program_gets_input_environment_and_folder(suite):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from qrec import Qrec
+from qrec.output import SILENCE
 from tests.helpers import processes_of, wait_until
 
 GO_ON = "until [ -e go ]; do sleep 0.02; done; echo done; echo oops >&2; exit 3"
@@ -53,11 +56,32 @@ def test_it_returns_at_once_and_the_record_is_closed_with_the_code(kind, qrec, t
 
 def test_its_pid_is_that_of_the_command(qrec, tmp_path):
     detached(qrec, "sh", "-c", "echo $$; exec sleep 60")
-    task = running(qrec)
-    wait_until(lambda: qrec("log").out)
-    assert qrec("log").out == f"{task['pid']}\n"
+    wait_until(lambda: qrec("log").out == f"{running(qrec)['pid']}\n")
     qrec("cancel", check=True)
     assert qrec("ls", "--json").json[0]["status"] == "cancelled"
+
+
+def test_its_pid_is_learned_late_from_a_slow_shim(home, monkeypatch):
+    """A shim that has not told it by the time that is waited for."""
+    monkeypatch.setattr("qrec.shim.shim_process_soon", lambda folder: None)
+    door = Qrec()
+    task = door.new_task(["sh", "-c", "echo $$; until [ -e go ]; do sleep 0.02; done"], cwd=str(home.parent))
+    recording = door.recorder.detach(task, task.argv)
+    assert recording.shim is not None
+    assert door.store.get(task.uid).pid == recording.shim
+    told: list[int | None] = []
+    tell = recording.tell
+
+    def tell_again(patience: float) -> bool:
+        later = tell(patience)
+        told.append(door.store.get(task.uid).pid)
+        (home.parent / "go").touch()
+        return later
+
+    monkeypatch.setattr(recording, "tell", tell_again)
+    ended = recording.observe(recording.shim)
+    assert told == [ended.pid]
+    assert door.output(ended).read("stdout").decode() == f"{ended.pid}\n"
 
 
 def test_it_has_no_terminal_and_a_session_of_its_own(qrec, tmp_path):
@@ -131,8 +155,18 @@ def test_rerun_detached(kind, qrec):
     assert qrec("get", uid).json["data"]["attempts"] == [1, 2]
 
 
-def test_order_and_time_of_what_it_prints(qrec):
-    uid = detached(qrec, "echo one; sleep 0.5; echo two >&2; sleep 0.5; echo three")
+def test_order_and_time_of_what_it_prints(qrec, home, tmp_path):
+    """Each is printed when the one before is in the index, where it comes at once after a silence."""
+    until = "until [ -e go{} ]; do sleep 0.01; done; echo {}"
+    uid = detached(qrec, "; ".join(map(until.format, (1, 2, 3), ("one", "two >&2", "three"))))
+
+    def told() -> int:
+        return sum(path.read_bytes().count(b"\n") for path in home.glob("attempts/*/*/timing"))
+
+    for number in (1, 2, 3):
+        wait_until(lambda: told() == number - 1)  # noqa: B023
+        time.sleep(SILENCE + 0.05)
+        (tmp_path / f"go{number}").touch()
     qrec("wait", uid, check=True)
     assert qrec("log", uid).out == "one\ntwo\nthree\n"
 
@@ -164,8 +198,8 @@ def test_wait_for_a_command_in_the_foreground(qrec, start, tmp_path):
     running(qrec)
     waiter = start("wait")
     (tmp_path / "go").touch()
-    assert waiter.wait(30) == 3
-    assert runner.wait(30) == 3
+    assert waiter.wait(60) == 3
+    assert runner.wait(60) == 3
 
 
 def test_wait_for_what_is_over_or_unknown(qrec):

@@ -72,6 +72,11 @@ def folder_of(door: Qrec, number: int) -> Path:
     return Path(attempt_folder(door.home, door.store.numbered(number).uid, 1))
 
 
+def nothing_waits(door: Qrec) -> None:
+    """Waits until no record is on its way to the store."""
+    wait_until(lambda: os.listdir(f"{door.home}/incoming") == [], what="the store to have all records")
+
+
 def make_old(path: Path) -> None:
     for one in (path, *path.rglob("*")):
         os.utime(one, (YEARS_AGO, YEARS_AGO))
@@ -391,6 +396,7 @@ def test_marks_of_unfinished_tasks(qrec, some, start):
     unfinished = Path(some.store.location, "unfinished")
     process = start("run", "sleep", "600")
     (task,) = wait_until(lambda: qrec("ls", "--status", "running", "--json").json)
+    nothing_waits(some)
     for path in unfinished.iterdir():
         path.unlink()
     assert qrec("ls", "--status", "running", "--json").json == []
@@ -473,6 +479,7 @@ def test_records_that_wait(qrec, home, some, each_store):
 def test_a_task_whose_recorder_was_killed(qrec, some, start):
     process = start("run", "sleep", "600")
     (task,) = wait_until(lambda: [t for t in some.store.find() if t.status is Status.RUNNING and t.pid])
+    nothing_waits(some)
     assert states(some, "running") == [OK]
     process.kill()
     process.wait()

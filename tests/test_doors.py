@@ -7,8 +7,10 @@ import io
 import itertools
 import json
 import os
+import re
 import sqlite3
 import stat
+import sys
 import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
@@ -29,7 +31,8 @@ from qrec.output import FOLD_LIMIT, attempt_folder
 from qrec.registry import Registry
 from qrec.stores.base import Bundle, Query, Store
 from qrec.task import SUMMARY, UNFINISHED, Kept, Status, Task, new_uid, timestamp
-from tests.test_look_back import add, call, in_terminal, one_line
+from tests.terminals import Terminal
+from tests.test_look_back import add, call, one_line
 
 STORES = ["sqlite", "filesystem"]
 UUID = "97b1d8a2-8d7f-4d2a-bb1a-27b1d8a28d7f"
@@ -790,7 +793,7 @@ def test_what_starts_anew_while_it_goes_out_goes_as_it_was(kind, door):
 # Progress
 
 
-class Terminal(io.StringIO):
+class Screen(io.StringIO):
     def isatty(self) -> bool:
         return True
 
@@ -803,7 +806,7 @@ def clock(monkeypatch):
 
 
 def test_progress_tells_rate_and_time_left(monkeypatch, clock):
-    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    monkeypatch.setattr("sys.stderr", terminal := Screen())
     with progress.Progress("importing", 1000) as bar:
         bar.advance(10)
         assert terminal.getvalue() == "", "a second needs no explanation"
@@ -816,7 +819,7 @@ def test_progress_tells_rate_and_time_left(monkeypatch, clock):
 
 
 def test_progress_without_a_known_end(monkeypatch, clock):
-    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    monkeypatch.setattr("sys.stderr", terminal := Screen())
     things = progress.track("ab", "copying")
     assert next(things) == "a"
     clock[0] += 4
@@ -833,17 +836,14 @@ def test_programs_see_no_progress(monkeypatch, clock, capsys):
 
 
 def test_a_long_import_shows_how_far_it_is(start, home, tmp_path):
-    """Through a pipe that pauses for longer than a second."""
-    fifo = tmp_path / "fifo"
+    """Through a pipe in which another line comes now and then, until it has shown something: that is after a second."""
+    fifo, enough = tmp_path / "fifo", tmp_path / "enough"
     os.mkfifo(fifo)
-    line = json.dumps(plain())
-    shown, code = in_terminal(start, "import", "jsonl", str(feed(start, fifo, line)))
-    assert (code, shown.rpartition("\x1b[K")[2]) == (0, "1 task taken in, 1 here already\n")
-    assert "\rimporting: " in shown
-
-
-def feed(start: Any, fifo: Path, line: str) -> Path:
-    """Write a line into a pipe, and the same again after a while."""
-    script = f"exec >{fifo}; printf '%s\\n' \"$LINE\"; sleep 1.2; printf '%s\\n' \"$LINE\""
-    start("-q", "run", "sh", "-c", script, env={"LINE": line, "QREC_HOME": str(fifo.parent / "feeder")})
-    return fifo
+    script = f"exec >{fifo}; until [ -e {enough} ]; do printf '%s\\n' \"$LINE\"; sleep 0.2; done"
+    with Terminal([sys.executable, "-m", "qrec", "import", "jsonl", str(fifo)], TERM="xterm") as terminal:
+        start("-q", "run", "sh", "-c", script, env={"LINE": json.dumps(plain()), "QREC_HOME": str(tmp_path / "feeder")})
+        terminal.wait_for(b"\rimporting: ")
+        enough.touch()
+        assert terminal.end() == 0
+        last = terminal.seen.rpartition(b"\x1b[K")[2].decode()
+    assert re.fullmatch(r"1 task taken in, \d+ here already\r\n", last)

@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from qrec.api import Qrec
+from qrec.process import send
 from qrec.task import SUMMARY, Kept
 from tests.helpers import wait_until
 from tests.test_look_back import add, call, numbers, one_line
@@ -102,7 +103,7 @@ def test_the_status_of_a_running_task(kind, running):
     process = running("echo on; exec sleep 60")
     told = call("exec", "status", "--json").json
     assert (told["status"], told["alive"], told["returncode"], told["signal"]) == ("running", True, None, None)
-    assert psutil.Process(told["pid"]).cmdline() == ["sleep", "60"]
+    wait_until(lambda: psutil.Process(told["pid"]).cmdline() == ["sleep", "60"])
     assert psutil.Process(told["pid"]).ppid() == process.pid
     assert 0 < told["seconds"] < 60
 
@@ -177,11 +178,23 @@ def test_one_of_several_that_cannot_be_cancelled_keeps_no_other_from_it(home, st
 def test_a_command_that_does_not_listen_is_killed(kind, running, monkeypatch):
     monkeypatch.setenv("QREC_GRACE", "0.3")
     process = running("trap 'echo no' TERM; echo on; while :; do sleep 0.1; done")
+    monkeypatch.setattr("qrec.process.send", after_its_answer(Qrec()))
     assert call("cancel", check=True).out.endswith(" is cancelled\n")
     assert process.wait(60) == 137
     (row,) = call("ls", "--json").json
     assert (row["status"], row["returncode"], row["signal"]) == ("cancelled", 137, 9)
     assert call("log", "--stdout").out == "on\nno\n", "it was asked first"
+
+
+def after_its_answer(door: Qrec) -> Callable[[int, int], None]:
+    """What sends a signal, SIGKILL not before the command has answered to the one before, however busy the machine."""
+
+    def send_in_time(pid: int, number: int) -> None:
+        if number == signal.SIGKILL:
+            wait_until(lambda: b"no\n" in door.output(door.get()).read("stdout"), what="its answer")
+        send(pid, number)
+
+    return send_in_time
 
 
 def test_a_command_that_ends_in_its_own_way_is_cancelled_all_the_same(kind, running):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import subprocess
@@ -489,6 +490,7 @@ def test_the_lock_is_not_inherited(store, folder):
 
 
 def test_no_file_stays_open(store):
+    gc.collect()  # what tests before have left
     before = os.listdir("/proc/self/fd")
     task = store.add(make())
     store.change(task.uid, message="m")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import shlex
@@ -22,7 +23,7 @@ from qrec.cli.verbs import qrec as program
 from qrec.cli.words import ALWAYS
 from qrec.jobs import Jobs
 from qrec.task import Status
-from tests.helpers import Result, environment, wait_until
+from tests.helpers import Result, environment, kill_processes_of, wait_until
 from tests.queueing import job, jobs
 from tests.terminals import Terminal
 from tests.test_look_back import call
@@ -235,6 +236,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(stage / "waiting", stage / "ended")
         patch.setenv("QREC_HOME", str(stage / "ended"))
         run_all(stage / "work")
+    gc.collect()  # a store that is closed while its files are copied takes one away
     return stage
 
 
@@ -243,7 +245,9 @@ def shell(stage: Path, home: Path, start: object, user_home: Path) -> Callable[[
     """Runs a line as a user would type it, in a home that is as the line wants it."""
 
     def shell(line: str) -> Result:
-        shutil.rmtree(home, ignore_errors=True)
+        if home.exists():
+            kill_processes_of(home.parent)  # a hook, or a command that goes on, would make it anew
+            shutil.rmtree(home)
         if line.startswith(MEANWHILE):
             begin_two(stage / "work")
         elif not line.startswith(BEFORE):
@@ -263,7 +267,7 @@ def shell(stage: Path, home: Path, start: object, user_home: Path) -> Callable[[
             cwd=stage / "work",
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=50,
+            timeout=100,
         )
         return Result(done.args, done.returncode, done.stdout, done.stderr)
 
@@ -285,7 +289,7 @@ def begin_two(folder: Path) -> None:
     for _ in range(11):
         door.run(["true"], show=False, cwd=str(folder))
     for _ in range(2):
-        door.run(["sleep", "60"], show=False, cwd=str(folder), detach=True)
+        door.run(["sleep", "600"], show=False, cwd=str(folder), detach=True)
     wait_until(lambda: all(door.get(number).pid for number in ("12", "13")), what="both to run")
 
 

@@ -50,6 +50,8 @@ def written_by_bash(file: Path, commands: Sequence[str], times: bool = True) -> 
 def written_by_fish(home: Path, typed: bytes) -> Path:
     """The history of a fish in whose terminal this was typed."""
     variables = {"PATH": os.environ["PATH"], "HOME": str(home), "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+    # where that is there, no process goes on that reads all pages of the manual, for a quarter of a minute
+    (home / ".local/share/fish/generated_completions").mkdir(parents=True)
     line = ["script", "-qec", "fish -i", "/dev/null"]
     subprocess.run(line, input=typed, env=variables, check=True, capture_output=True, timeout=60)
     return home / ".local/share/fish/fish_history"

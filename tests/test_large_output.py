@@ -129,7 +129,7 @@ def test_9_five_hundred_megabytes(measured, qrec, home, monkeypatch, store):
 def test_9_qrec_stays_small_while_it_runs(start, home):
     """Seen from outside, before its end; with nobody reading what it passes on until all is there."""
     process = start("-q", "run", sys.executable, "-c", PROGRAM, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-    wait_until(lambda: sum(file.stat().st_size for file in (home / "attempts").rglob("stdout")) == SIZE)
+    wait_until(lambda: sum(file.stat().st_size for file in (home / "attempts").rglob("stdout")) == SIZE, 90)
     wait_until(lambda: list((home / "attempts").rglob("stderr")))
     assert peak(process.pid) < LIMIT
     process.stdin.close()

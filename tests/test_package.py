@@ -25,7 +25,10 @@ PROBES = [
     "qrec/static/js/probe.js",
 ]
 
-NOT_COPIED = shutil.ignore_patterns(".git", ".venv*", ".*_cache", "__pycache__", "build", "dist", "*.egg-info")
+# Tests that run at the same time write some of these, and what vanishes while it is copied is an error.
+NOT_COPIED = shutil.ignore_patterns(
+    ".git", ".venv*", ".*_cache", ".hypothesis", ".ci", "__pycache__", "build", "dist", "*.egg-info"
+)
 
 
 @pytest.fixture(scope="module")

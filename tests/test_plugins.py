@@ -148,9 +148,20 @@ def test_a_plugin_in_the_users_own_packages(tmp_path, home, monkeypatch):
 # The examples
 
 
+#: By -k: those that take long do so in parts, side by side.
+PARTS = {"qrec-ssh": ("test_ssh", "not test_ssh")}
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in EXAMPLES.glob("*/pyproject.toml")))
-def test_an_example_passes_its_own_tests(venv, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        (path.parent.name, part)
+        for path in sorted(EXAMPLES.glob("*/pyproject.toml"))
+        for part in PARTS.get(path.parent.name, ("",))
+    ],
+)
+def test_an_example_passes_its_own_tests(venv, tmp_path, name, part):
     """With nothing of pytest's but pytest itself."""
     source = tmp_path / "example"
     shutil.copytree(EXAMPLES / name, source, ignore=shutil.ignore_patterns("build", "*.egg-info", "__pycache__"))
@@ -160,7 +171,7 @@ def test_an_example_passes_its_own_tests(venv, tmp_path, name):
     alone = {**environment(), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "TMPDIR": str(tmp_path)}
     for own in [variable for variable in alone if variable.startswith(("PYTEST_XDIST", "PYTEST_ADDOPTS", "QREC_"))]:
         del alone[own]
-    done = venv.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", cwd=source, env=alone)
+    done = venv.run("-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "-k", part, cwd=source, env=alone)
     assert done.returncode == 0, done.out[-5000:]
     assert " passed" in done.out
     assert "skipped" not in done.out or os.environ.get("QREC_NO_SKIPS") != "1"

@@ -195,7 +195,7 @@ def test_many_processes_submit_to_one_queue(kind):
     Queue.create(name="crowd").submit("true", name="first")
     text = "q = qrec.Queue.open('crowd'); print(*(q.submit('true', depends='first').name for _ in range(5)))"
     crowd = [subprocess.Popen(script(text), stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    names = [name for process in crowd for name in process.communicate(timeout=50)[0].split()]
+    names = [name for process in crowd for name in process.communicate(timeout=100)[0].split()]
     assert sorted(names) == sorted(f"crowd-job-{number}" for number in range(1, 21))
     assert len(Queue.open("crowd")) == 21
 
@@ -532,7 +532,7 @@ open('after', 'w')
     wait_until((here / "pid").exists)
     process.send_signal(signal.SIGINT)
     (here / "go").touch()
-    assert process.wait(30) == -signal.SIGINT
+    assert process.wait(60) == -signal.SIGINT
     assert (tmp_path / "err").read_text().splitlines()[-1] == "KeyboardInterrupt"
     assert sorted(path.name for path in here.iterdir()) == ["ended", "go", "pid"]
     queue = Queue.open("c")
@@ -545,7 +545,7 @@ def test_a_script_that_is_told_to_go_leaves_its_jobs(here):
     process = subprocess.Popen(script(text), start_new_session=True)
     pid = int(wait_until(lambda: (here / "pid").exists() and (here / "pid").read_text()))
     process.terminate()  # at a moment when the job's pid is in no record yet, like as not
-    assert process.wait(30) == -signal.SIGTERM
+    assert process.wait(60) == -signal.SIGTERM
     assert not is_gone(pid)
     assert not (here / "after").exists()
     Queue.open("t").kill()

@@ -17,7 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
-from qrec import Qrec
+from qrec import Qrec, Status, Task
+from qrec.output import attempt_folder
+from qrec.recorder import lost_fields
 from tests.helpers import Result, environment, wait_until
 
 BYTES = b"a\xff\r\n\0b"
@@ -165,8 +167,9 @@ def test_2_a_disk_that_is_full_where_the_output_goes_is_no_secret(qrec):
 
 
 def test_3_waiting_costs_nothing(tmp_path, home, qrec):
+    """A few looks at what the command uses; a busy machine makes Python's start dearer, too."""
     qrec("run", "true", check=True)
-    assert cpu_seconds("run", "sleep", "3") < 0.15
+    assert cpu_seconds("run", "sleep", "3") < cpu_seconds("run", "true") + 0.25
 
 
 def cpu_seconds(*words: str) -> float:
@@ -497,7 +500,7 @@ def test_6_a_terminal_that_is_closed(start, qrec, terminal):
     process = start("run", "sleep", "600", **terminal.popen())
     pid = running(qrec)["pid"]
     terminal.hang_up()
-    assert process.wait(20) == -signal.SIGHUP
+    assert process.wait(60) == -signal.SIGHUP
     assert not psutil.pid_exists(pid)
     (task,) = qrec("ls", "--json").json
     assert (task["status"], task["signal"]) == ("cancelled", signal.SIGHUP)
@@ -525,12 +528,48 @@ def test_the_closing_line(qrec):
     assert result.err.count("\n") == 1
 
 
+#: Is deaf to SIGTERM, if it was started so, until it has said something.
+SAYS_FIRST = """
+import signal, time
+print("so far", flush=True)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+time.sleep(600)
+"""
+
+
 def test_a_time_limit(qrec):
-    result = qrec("run", "--timeout", "0.2s", "sh", "-c", "echo so far; exec sleep 600")
+    result = qrec("run", "--timeout", "0.2s", sys.executable, "-c", SAYS_FIRST, preexec_fn=block_terminations)
     assert result.returncode == 124
     assert result.out == "so far\n"
     (task,) = qrec("ls", "--json").json
     assert (task["status"], task["returncode"], task["signal"]) == ("failed", 124, signal.SIGTERM)
+
+
+def block_terminations() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+def test_what_was_kept_by_who_called_it_lost_too_early_stays(home, store, monkeypatch):
+    """They remove the files just when we look at them for the record that tells better."""
+    door, other = Qrec(), Qrec()
+    look = door.store.get
+
+    def called_lost(uid: str) -> Task:
+        monkeypatch.setattr(door.store, "get", look)
+        task = other.store.get(uid)
+        fields = lost_fields(task)
+        assert other.recorder.finish(task, fields.pop("status"), fields).status is Status.LOST
+        folder = Path(attempt_folder(str(home), uid, 1))
+        folder.mkdir(parents=True)
+        (folder / "stderr").write_bytes(b"err\n")  # not removed yet
+        return look(uid)
+
+    monkeypatch.setattr(door.store, "get", called_lost)
+    task = door.run(["sh", "-c", "echo out; echo err >&2; exit 3"], show=False)
+    assert (task.status, task.returncode) == (Status.FAILED, 3)
+    kept = Qrec().store.kept(task.uid, 1)
+    assert kept is not None
+    assert (kept.stdout, kept.stderr) == (b"out\n", b"err\n")
 
 
 def test_a_time_limit_that_is_not_reached(qrec):
@@ -558,6 +597,6 @@ def test_what_the_command_leaves_in_the_background_does_not_hold_qrec(start, qre
     left = "while echo talk; do :; done" if where == "talks" else "sleep 600"
     with open(os.devnull, "wb") as null:
         process = start("-q", "run", "sh", "-c", f"{left} & exit 4", stdout=null)
-        assert process.wait(30) == 4
+        assert process.wait(60) == 4
     (task,) = qrec("ls", "--json").json
     assert (task["status"], task["returncode"]) == ("failed", 4)

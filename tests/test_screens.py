@@ -1,15 +1,20 @@
-"""What a person sees of full-screen programs, in tmux: after every step the same screen and cursor as without qrec."""
+"""What a person sees of full-screen programs, in tmux: after every step the same screen and cursor as without qrec.
+
+Both are played side by side, each in a folder of its own, so that a machine which lets one wait costs time only.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.helpers import kill_processes_of
-from tests.terminals import Tmux, plain, ways
+from tests.terminals import PATIENCE, Tmux, has, plain, ways
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -30,24 +35,54 @@ def watch(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     (tmp_path / "user" / ".vimrc").write_text(rules)
     paths = ways(tmp_path)
 
-    def play(way: str, steps: list[Step]) -> list[str]:
-        (tmp_path / "lines").write_text(LINES)
-        with Tmux(paths[way], tmp_path / way) as tmux:
-            tmux.settle("@")
-            return [step(tmux, *each) for each in steps]
-
     def watch(*steps: Step) -> None:
-        native, recorded = play("native", list(steps)), play("recorded", list(steps))
-        for each, one, two in zip(steps, native, recorded, strict=True):
-            assert plain(two) == plain(one), each
-            assert two == one, each
+        with contextlib.ExitStack() as opened:
+            both = [opened.enter_context(window(paths[way], tmp_path / way)) for way in ("native", "recorded")]
+            settle_alike(both, "@")
+            for action, wanted in steps:
+                for tmux in both:
+                    do(tmux, action)
+                settle_alike(both, wanted)
         assert (tmp_path / "home").exists()  # it was recorded indeed
 
     yield watch
     kill_processes_of(tmp_path)
 
 
-def step(tmux: Tmux, action: str, wanted: str) -> str:
+def window(path: str, folder: Path) -> Tmux:
+    """A shell in that folder."""
+    (folder / "lines").write_text(LINES)
+    return Tmux(path, folder, inside=folder)
+
+
+def settle_alike(both: list[Tmux], wanted: str) -> None:
+    """Wait until that is to be seen in both, nothing changes any more, and both are the same."""
+    deadline = time.monotonic() + PATIENCE
+    last, since = ["", ""], time.monotonic()
+    while not (all(has(plain(one), wanted) for one in last) and last[0] == last[1] and quiet(both, since)):
+        if time.monotonic() > deadline:
+            native, recorded = map(plain, last)
+            assert has(native, wanted), f"waited for {wanted!r}, seen:\n{native}"
+            assert recorded == native, wanted
+            assert last[1] == last[0], wanted
+            raise AssertionError(f"it never rests after {wanted!r}:\n{native}")
+        time.sleep(0.03)
+        if (now := [seen(tmux) for tmux in both]) != last:
+            last, since = now, time.monotonic()
+
+
+def quiet(both: list[Tmux], since: float) -> bool:
+    """Whether nothing has changed for long enough."""
+    return time.monotonic() - since > max(tmux.quiet for tmux in both)
+
+
+def seen(tmux: Tmux) -> str:
+    """What is to be seen, without numbers of terminals and processes."""
+    return re.sub(r"/dev/pts/\d+|\[\d+\] \d+", "N", tmux.screen())
+
+
+def do(tmux: Tmux, action: str) -> None:
+    """What a person does in one step."""
     verb, _, what = action.partition(" ")
     if verb == "type":
         tmux.type(what)
@@ -59,7 +94,6 @@ def step(tmux: Tmux, action: str, wanted: str) -> str:
     else:
         rows, columns = map(int, what.split())
         tmux.resize((rows, columns))
-    return re.sub(r"/dev/pts/\d+|\[\d+\] \d+", "N", tmux.settle(wanted))
 
 
 AT_PROMPT = "run echo code $?", "code 0"
@@ -156,7 +190,7 @@ def test_a_prompt_of_python(watch):
 def test_tmux_within(watch):
     """A program that draws on whichever stream is its terminal, with a session of its own behind it."""
     watch(
-        ("run q tmux -L within -f native/tmux.conf new-session 'PS1=in\"\"side: exec sh'", "inside:"),
+        ("run q tmux -S within -f tmux.conf new-session 'PS1=in\"\"side: exec sh'", "inside:"),
         ("run echo within", "\nwithin"),
         ("run exit", "[exited]"),
         AT_PROMPT,

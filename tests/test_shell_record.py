@@ -7,7 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from qrec.api import Qrec, Query
@@ -72,9 +71,7 @@ def test_the_terminal_is_its_own(shell):
     shell.type("sh -c 'test -t 0 && test -t 1 && echo is-a-$((40 + 2))-terminal'")
     assert b"is-a-42-terminal" in shell.seen
     shell.send(b"sleep 60\r")
-    shell.wait_until(
-        lambda: [one for one in psutil.Process(shell.pid).children(recursive=True) if one.name() == "sleep"]
-    )
+    shell.wait_until(lambda: shell.runs("sleep"))
     shell.interrupt()
     assert [task.returncode for task in Qrec().find(Query(executor="shell"))] == [0, 130]
 

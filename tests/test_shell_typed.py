@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -124,7 +125,7 @@ def test_what_was_given_up_is_not_recorded(kind, home, tmp_path):
 
 def test_a_command_that_is_interrupted(shell):
     shell.send(b"sleep 60\r")
-    shell.wait_until(lambda: [one for one in psutil.Process(shell.pid).children() if one.name() == "sleep"])
+    shell.wait_until(lambda: shell.runs("sleep"))
     assert lines() == [], "it is taken in when it is over"
     shell.interrupt()
     assert [(task.command, task.returncode) for task in typed()] == [("sleep 60", 130)]
@@ -133,7 +134,7 @@ def test_a_command_that_is_interrupted(shell):
 def test_a_command_that_is_stopped_has_no_end(shell):
     shell.type(" sh -c 'exit 3'")
     shell.send(b"sleep 60\r")
-    shell.wait_until(lambda: [one for one in psutil.Process(shell.pid).children() if one.name() == "sleep"])
+    shell.wait_until(lambda: shell.runs("sleep"))
     shell.interrupt(STOP)
     (task,) = typed()
     assert (task.status, task.returncode, task.ended) == (Status.LOST, None, None)
@@ -280,15 +281,17 @@ def test_what_is_seen_is_the_same(tmp_path, home):
                 tmux.press("Enter")
             tmux.type(" PS1='\\n~\\n@ '; clear")
             tmux.press("Enter")
-            tmux.settle("~\n@")
+            tmux.settle("~\n@\n")
+            tmux.quiet = 0.1  # from here on each step shows that it is over, however long it takes
             tmux.type("echo " + "0123456789" * 11)
             tmux.press("Left", "Left", "Enter")
-            tmux.settle("@")
-            tmux.type("cat <<X | tr a-z A-Z")
-            tmux.press("Enter")
-            tmux.type("body")
-            tmux.press("Enter", "X", "Enter")
-            shown.append(tmux.settle("BODY"))
+            tmux.settle("\n" + "0123456789" * 3 + "\n\n~\n@\n")
+            for line, then in (("cat <<X | tr a-z A-Z", "A-Z\n>\n"), ("body", "> body\n>\n")):
+                tmux.type(line)
+                tmux.press("Enter")
+                tmux.settle(then)
+            tmux.press("X", "Enter")
+            shown.append(tmux.settle("BODY\n\n~\n@\n"))
     assert shown[0] == shown[1]
     assert lines()[-2:] == ["echo " + "0123456789" * 11, "cat <<X | tr a-z A-Z\nbody\nX"]
 
@@ -299,11 +302,11 @@ def test_what_is_seen_is_the_same(tmp_path, home):
 def test_a_killed_shell_loses_nothing(shell, home):
     shell.type("echo one")
     shell.send(b"sleep 60\r")
-    shell.wait_until(lambda: b"sleep 60" in spooled(home) and psutil.Process(shell.pid).children())
-    (sleep,) = psutil.Process(shell.pid).children()
+    (sleep,) = shell.wait_until(lambda: b"sleep 60" in spooled(home) and shell.runs("sleep"))
     os.kill(shell.pid, signal.SIGKILL)
     shell.end()
-    sleep.kill()
+    with contextlib.suppress(psutil.NoSuchProcess):  # the end of its session's leader may have ended it
+        sleep.kill()
     one, lost = typed()
     assert (one.command, one.status) == ("echo one", Status.COMPLETE)
     assert (lost.command, lost.status, lost.returncode) == ("sleep 60", Status.LOST, None)
@@ -390,7 +393,7 @@ def test_a_secret_is_soon_gone(shell, home):
 def test_a_secret_is_not_there_while_its_command_runs(shell, home):
     shell.type("true")
     shell.send(b"sleep 60 || true --token=abcdefgh1234\r")
-    shell.wait_until(lambda: [one for one in psutil.Process(shell.pid).children() if one.name() == "sleep"])
+    shell.wait_until(lambda: shell.runs("sleep"))
     assert b"abcdefgh" not in spooled(home)
     shell.interrupt()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ from tests.helpers import Result, wait_until
 from tests.terminals import Terminal
 
 SPIN = "import time\nwhile time.process_time() < {}: pass"
+#: Uses 0.6 s of CPU, and is there until it is told to go.
+SPIN_AND_WAIT = SPIN.format(0.6) + "\nimport os\nwhile not os.path.exists('go'): time.sleep(0.02)"
 
 
 def data(qrec, *words: str) -> dict[str, object]:
@@ -48,17 +52,26 @@ until("go")
     def most(what: str) -> int:
         return max((point[what] for point in qrec("usage", "--json").json["points"]), default=0)
 
-    wait_until(lambda: most("processes") == 2)
+    wait_until(lambda: most("processes") == 2, 60)
     (tmp_path / "seen").touch()
-    wait_until(lambda: most("memory") > 80_000_000)
+    wait_until(lambda: most("memory") > 80_000_000, 60)
     (tmp_path / "go").touch()
-    runner.wait(30)
+    runner.wait(60)
     assert qrec("ls", "--json").json[0]["usage"]["memory"] > 80_000_000
     assert most("memory") > 80_000_000
 
 
-def test_usage_is_drawn(qrec):
-    qrec("run", sys.executable, "-c", SPIN.format(0.6), check=True)
+def used(qrec) -> bool:
+    """Whether it is known by now that the running command has used much."""
+    shown = qrec("usage", "--json")
+    return shown.returncode == 0 and any(point["cpu"] > 0.3 for point in shown.json["points"])
+
+
+def test_usage_is_drawn(qrec, start, tmp_path):
+    runner = start("run", sys.executable, "-c", SPIN_AND_WAIT)
+    wait_until(lambda: used(qrec), 60)
+    (tmp_path / "go").touch()
+    assert runner.wait(60) == 0
     shown = qrec("usage").out
     assert "CPU, cores in use" in shown
     assert "memory" in shown
@@ -80,8 +93,10 @@ def test_usage_of_a_short_command(qrec):
     assert qrec("usage", "--json").json["points"] == [] or took >= WORTHWHILE  # on a machine that is busy
 
 
-def test_usage_of_a_detached_command(qrec):
-    qrec("run", "-d", sys.executable, "-c", SPIN.format(0.6), check=True)
+def test_usage_of_a_detached_command(qrec, tmp_path):
+    qrec("run", "-d", sys.executable, "-c", SPIN_AND_WAIT, check=True)
+    wait_until(lambda: used(qrec), 60)
+    (tmp_path / "go").touch()
     qrec("wait", check=True)
     assert qrec("ls", "--json").json[0]["usage"]["cpu"] > 0.3
     assert qrec("usage", "--json").json["points"]
@@ -89,7 +104,8 @@ def test_usage_of_a_detached_command(qrec):
 
 def test_usage_of_a_lost_command(qrec, start, tmp_path):
     runner = start("run", "sh", "-c", "echo $$ >pid; sleep 60")
-    wait_until(lambda: qrec("usage", "--json").json["points"] if (tmp_path / "pid").exists() else [])
+    wait_until(lambda: qrec("ls", "--json").json)
+    wait_until(lambda: (tmp_path / "pid").exists() and qrec("usage", "--json").json["points"])
     runner.kill()
     runner.wait()
     os.kill(int((tmp_path / "pid").read_text()), 9)
@@ -112,13 +128,31 @@ def repository(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def test_facts_of_a_clean_and_of_a_dirty_repository(kind, qrec, repository):
+#: A command that is there until the git that was asked about its folder has ended.
+UNTIL_ASKED = """
+until [ -s "$ASKED" ]; do sleep 0.01; done
+until grep -q "^State:.Z" "/proc/$(cat "$ASKED")/status"; do sleep 0.01; done
+rm "$ASKED"
+"""
+
+
+@pytest.fixture
+def noticed(tmp_path) -> dict[str, str]:
+    """Variables with which `UNTIL_ASKED` hears of git."""
+    folder = tmp_path / "noticed"
+    folder.mkdir()
+    (folder / "git").write_text(f'#!/bin/sh\necho $$ >"$ASKED"\nexec {shutil.which("git")} "$@"\n')
+    (folder / "git").chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}", "ASKED": str(tmp_path / "asked")}
+
+
+def test_facts_of_a_clean_and_of_a_dirty_repository(kind, qrec, repository, noticed):
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=repository, capture_output=True, text=True).stdout.strip()
-    qrec("run", "sleep", "0.3", cwd=repository, check=True)
+    qrec("run", "sh", "-c", UNTIL_ASKED, cwd=repository, env=noticed, check=True)
     facts = data(qrec)["facts"]
     assert (facts["commit"], facts["branch"], facts["dirty"]) == (commit, "work", False)  # type: ignore[index]
     (repository / "file").write_text("two\n")
-    qrec("run", "sleep", "0.3", cwd=repository, check=True)
+    qrec("run", "sh", "-c", UNTIL_ASKED, cwd=repository, env=noticed, check=True)
     assert data(qrec)["facts"]["dirty"] is True  # type: ignore[index]
     assert len(qrec("ls", "--commit", commit[:8], "--json").json) == 2
     exported = json.loads(qrec("export", "jsonl", "2").out)
@@ -260,6 +294,7 @@ def test_rerun_asks_at_the_terminal(qrec):
     qrec("run", "-q", "echo", "--password=hunter22", check=True)
     with Terminal([sys.executable, "-m", "qrec", "rerun"]) as terminal:
         terminal.wait_for(b"[redacted]")
+        terminal.wait_until(lambda: not terminal.modes()[3] & termios.ECHO, "the terminal to hide what is typed")
         terminal.send(b"geheim77\n")
         assert terminal.end() == 0
         assert b"--password=geheim77\r\n" in terminal.seen

@@ -41,7 +41,7 @@ WATCHED = 32  #: things that one page may watch at a time
 MANY = 500  #: changes at once, above which a page is told to ask anew
 SHOWN = 20  #: changed tasks that are told whole
 QUIET = 0.5  #: seconds between two looks at an output that does not grow
-RECENT = 10.0  #: seconds: what changed since then is told to who begins to watch
+RECENT = 60.0  #: seconds: what changed since then is told to who begins to watch
 REMEMBERED = 10_000  #: tasks whose queue is known by heart
 LONG = 200  #: characters of a name
 

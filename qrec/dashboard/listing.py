@@ -148,13 +148,18 @@ def searched(
         raise WrongUsage("what was searched for is sorted by number, the newest first")
     below = order.after[1] if order.after else None
     query = query.copy(below=below)
-    deadline, seen = time.monotonic() + PATIENCE, below
+    deadline = time.monotonic() + PATIENCE
+    seen = (
+        below or door.store.highest_number() + 1
+    )  # nothing was looked at yet, which is not to say that nothing is there
     found: list[Task] = []
     try:
         with door.store.hurried(PATIENCE):
             tasks = door.store.candidates(long, query) if long else door.store.newest_first(query)
             for count, task in enumerate(tasks):
-                if len(found) >= limit or time.monotonic() > deadline or (count >= SHORT_SCAN and not long):
+                if len(found) >= limit or (count >= SHORT_SCAN and not long):
+                    break
+                if count and time.monotonic() > deadline:  # one always, or nobody would ever come further
                     break
                 seen = task.number
                 matched = matches(task, door.raw(task), folded)
@@ -164,7 +169,7 @@ def searched(
                 return found, None
     except StoreBusy:
         pass  # shown as far as we came
-    return found, (seen, seen) if seen else None
+    return found, (seen, seen)
 
 
 def split(words: str) -> list[str]:

@@ -17,13 +17,14 @@ from qrec.watch import LastLines, usage_now
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from flask import Flask
 
     from qrec.api import Qrec
     from qrec.dashboard.feed import Feed
-    from qrec.task import Task
+    from qrec.task import Event, Task
 
     Row = dict[str, Any]
 
@@ -183,11 +184,14 @@ class Sampler:
             self.cursor = store.last_event()
             return told
         events = store.events(self.cursor)
-        if events:
-            self.cursor = events[-1].sequence
-        uids = {event.uid for event in events if event.kind in ("status", "added")}
-        for status in store.statuses(uids).values():
-            if status.is_final:
+        if not events:
+            return told
+        statuses = store.statuses(changed(events))
+        # Of those that have changed since, it is not known to which of the changes their status belongs: the next time.
+        later = changed(store.events(events[-1].sequence))
+        self.cursor = events[-1].sequence
+        for uid, status in statuses.items():
+            if status.is_final and uid not in later:
                 told[status.value if status in (Status.COMPLETE, Status.FAILED) else "other"] += 1
         return told
 
@@ -204,6 +208,11 @@ class Sampler:
         cpu, memory = usage_now(self.door.home, task)
         line: str = covered(self.door, self.lines.of(task)[:300])
         return {**{name: told[name] for name in names}, "cpu": cpu, "memory": memory, "line": line}
+
+
+def changed(events: Sequence[Event]) -> set[str]:
+    """The tasks whose status some changes may have changed."""
+    return {event.uid for event in events if event.kind in ("status", "added")}
 
 
 def machine(home: str) -> Row:

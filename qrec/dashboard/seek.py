@@ -232,9 +232,7 @@ def covered(lines: list[bytes], redactor: Redactor) -> list[bytes]:
 # Regular expressions, in a process of their own
 
 
-def by_pattern(
-    output: Output, streams: list[str], pattern: str, case: bool, redactor: Redactor | None, seconds: float = LIMIT
-) -> Found:
+def by_pattern(output: Output, streams: list[str], pattern: str, case: bool, redactor: Redactor | None) -> Found:
     """Every line that a regular expression matches, as far as it comes in the time it has.
 
     Raises WrongUsage if it is none.
@@ -252,7 +250,7 @@ def by_pattern(
     own = [rule.source for rule in redactor.own] if redactor else []
     head = {"pattern": pattern, "case": case, "own": own, "reveal": redactor is None}
     feeder = threading.Thread(target=feed, args=(child.stdin, head, output, streams), daemon=True)
-    killer = threading.Timer(seconds, child.kill)
+    killer = threading.Timer(LIMIT, child.kill)
     killer.start()
     feeder.start()
     try:

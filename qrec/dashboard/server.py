@@ -40,7 +40,7 @@ LAST_WORDS = 1.0  #: of these, seconds that pages have to take the goodbye
 SLOW = 30.0  #: seconds a request may take to come
 CONNECTIONS = 400  #: at a time; those beyond are closed at once
 TRIED = 20  #: ports after a default one that is taken
-ASKED = 2.0  #: seconds another server has for an answer
+ASKED = 10.0  #: seconds another server has for an answer: a busy one must not get a second one beside it
 FRESH_TOKEN = "/api/token"
 
 

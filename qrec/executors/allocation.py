@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FIRST = 0.3  #: seconds until an srun's step is looked for
 LONGEST = 60.0  #: seconds between two looks at most
 BESIDE = 5.0  #: seconds such a look may take: nobody waits for it
-AT_END = 0.4  #: seconds the last look may take, when the command has ended
+AT_END = 2.0  #: seconds the last look may take, when the command has ended
 
 
 class Looker:

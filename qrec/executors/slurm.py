@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 
 AT_SUBMIT = 1.0  #: seconds Slurm may take to tell the script of a job that has just been submitted
 LATE_ACCOUNTS = 5.0  #: seconds after a job's end in which its usage is waited for
+LATE_STEPS = 600.0  #: seconds after a job's end in which accounting, which closed the job, may still tell of its steps
 LOST_AFTER = 120.0  #: seconds after which a job that nobody knows any more was lost by the controller
 LOOK = 0.3  #: seconds between two looks at a job that is waited for
 SELDOM = 10.0  #: seconds between two questions to Slurm, at most, while somebody waits and nothing happens
 SLOWER = 1.2  #: by how much longer each of these pauses is
 CANCELLING = 60.0  #: seconds until a cancelled job is left to Slurm
-SUBMITTING = 3.0  #: seconds in which an sbatch that is to be cancelled may end by itself
+SUBMITTING = 10.0  #: seconds in which an sbatch that is to be cancelled may end by itself
 PROMPTLY = 5.0  #: seconds around a submission in which a job under its id is no other
 TASKS_KEPT = 1000  #: tasks of an array of which the record tells one by one
 
@@ -548,7 +549,8 @@ class SlurmExecutor(ShellExecutor):
     def accounted(self, task: Task) -> Task:
         """The task with what accounting has told since it was closed."""
         told = task.data["slurm"]
-        if told.get("accounted") or not task.status.is_final:
+        steps_may_come = "memory" not in told.get("used", {}) and time.time() - (told.get("end") or 0.0) < LATE_STEPS
+        if (told.get("accounted") and not steps_may_come) or not task.status.is_final:
             return task
         answer = self.asker.ask([key_of(task)], insist=True)
         jobs = slurm_jobs.ours(answer.jobs.get(key_of(task), ()), told.get("sent"), told.get("submit"))

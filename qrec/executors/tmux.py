@@ -237,7 +237,7 @@ class TmuxExecutor(ShellExecutor):
             left = spool.read(spool.spool_path(self.recorder.home, task.uid, task.attempt), self.store.place)
             if left is not None and "tmux" in left.data:
                 waits = min(waits, time.monotonic() + IN_SPOOL)
-                if gone or time.monotonic() > waits:
+                if gone or (time.monotonic() > waits and is_on_its_way(left)):
                     return left
             elif gone:
                 return None
@@ -251,7 +251,8 @@ class TmuxExecutor(ShellExecutor):
             return None
         except StoreError:
             return None  # then what waits for it is looked at
-        return now if now.attempt == task.attempt and "tmux" in now.data else None
+        has_begun = now.pid is not None or now.status.is_final  # else it is just being closed, as it never began
+        return now if now.attempt == task.attempt and "tmux" in now.data and has_begun else None
 
     # Actions
 
@@ -599,6 +600,11 @@ def ask_to_end(pid: int, number: int, grace: float) -> None:
     deadline = time.monotonic() + grace
     while any(member.alive() for member in members) and time.monotonic() < deadline:
         time.sleep(LOOK)
+
+
+def is_on_its_way(task: Task) -> bool:
+    """Whether the recorder that has left a record for the store has started the command, or has seen its end."""
+    return task.status.is_final or len(family(task.data["process"]["recorder"][0])) > 1
 
 
 def as_begun(task: Task) -> Task:

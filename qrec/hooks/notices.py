@@ -11,6 +11,7 @@ import re
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from qrec.errors import QrecError
+from qrec.hook_tables import LIMIT
 from qrec.hooks import Hook
 from qrec.task import Task
 from qrec.units import duration
@@ -139,6 +140,8 @@ def send(urls: Sequence[str], title: str, body: str) -> None:
     """Send a message to all of these.  Raises NotSent with what apprise says."""
     import apprise
 
+    # else four seconds: a slow server, or a busy machine, is given all the time that a hook has
+    apprise.URLBase.socket_connect_timeout = apprise.URLBase.socket_read_timeout = LIMIT
     with apprise.LogCapture(level=apprise.logging.WARNING) as log:  # type: ignore[no-untyped-call]
         sender = apprise.Apprise(asset=apprise.AppriseAsset(app_id="qrec", app_desc="qrec", app_url=""))
         if not sender.add(list(urls)):

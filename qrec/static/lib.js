@@ -74,7 +74,11 @@ async function ask(method, url, body, signal) {
     if (error.name === "AbortError") throw error;
     throw new ApiError(0, "The server does not answer.");
   }
-  const told = await answer.json().catch(() => ({}));
+  const told = await answer.json().catch((error) => {
+    if (error.name === "AbortError") throw error;
+    if (answer.ok) throw new ApiError(0, "The answer of the server broke off.");
+    return {};
+  });
   if (answer.ok) return told;
   if (answer.status === 401) connection.state = "signed out";
   throw new ApiError(answer.status, told.error || `${answer.status} ${answer.statusText}`);

@@ -38,6 +38,7 @@ BY_HOOKS, MOST_BY_HOOKS = "hooks", 200
 
 #: What the notes of an attempt call the bytes of its output once that was removed and the record kept.
 REMOVED = "output_removed"
+UID_DIGITS = 6  #: digits at least that may be the beginning of a uid
 
 
 class Query(Record):
@@ -469,13 +470,15 @@ class Store(abc.ABC):
     def resolve(self, reference: str | None) -> Task:
         """The task a person means: by number, uid, unique prefix of either half of it, or the last started.
 
+        A few digits are a number, be there such a task or not: a slip must not hit another.
         Raises NoSuchTask, or ManyTasks with the candidates.
         """
         if reference is None:
             return self.latest()
-        if reference.isascii() and reference.isdecimal() and int(reference[:20]) <= self.highest_number():
+        is_number = reference.isascii() and reference.isdecimal()
+        if is_number and int(reference[:20]) <= self.highest_number():
             return self.numbered(int(reference))  # or nothing: the number of a removed task never means another
-        uids = self.starting_with(reference) if reference else ()
+        uids = self.starting_with(reference) if len(reference) >= (UID_DIGITS if is_number else 1) else ()
         if not uids:
             raise NoSuchTask(reference)
         if len(uids) > 1 and reference not in uids:

@@ -69,6 +69,8 @@ GIVEN_BACK_AT_ONCE = 1_000  #: pages
 MERGED_AT_ONCE = 500  #: pages of the index
 REWRITTEN = 256 << 20  #: bytes of a file that are still quickly written anew
 GLANCE = 200  #: milliseconds that upkeep waits for others
+SHORT, LONG = 0.0005, 0.01  #: seconds between two looks at a lock that somebody holds
+LOG_LIMIT = 4 << 20  #: bytes of the log that are still added to
 SAMPLE = 100  #: tasks at either end by which the index is tried
 BELONGING = ("outputs", "attempts", "extras")  #: tables whose rows belong to a task
 WITHOUT_TASK = "number NOT IN (SELECT number FROM tasks)"
@@ -185,7 +187,7 @@ class SqliteStore(Store):
         """Make the store if there is none, and bring an old one forward, one process at a time."""
         with translated(self.location):
             make_private(os.path.dirname(self.location))
-            with locked(self.location + ".lock", self.patience):
+            with locked(self.location, self.patience):
                 if not os.path.exists(self.location):
                     make_file(self.location)
                 elif self.version() < VERSION:
@@ -215,8 +217,8 @@ class SqliteStore(Store):
             with translated(self.location):
                 yield db
             return
-        with translated(self.location):
-            db.execute(f"PRAGMA busy_timeout = {round(self.patience * 1000)}")
+        with self.turn() as patience:
+            db.execute(f"PRAGMA busy_timeout = {round(patience * 1000)}")
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -226,6 +228,28 @@ class SqliteStore(Store):
                     db.execute("ROLLBACK")
                 raise
         self.wake()
+
+    @contextmanager
+    def turn(self) -> Iterator[float]:
+        """Have the file to ourselves among all that write to it; gives the seconds of patience that are left.
+
+        Before 3.51.3, SQLite may lose what was committed if a log is begun anew while another connection writes it
+        into the file (sqlite.org/wal.html, "the WAL-reset bug"), and few systems have a later one.  So no connection
+        of ours writes the log by itself; who has the turn does, when it has grown.
+        """
+        deadline = time.monotonic() + self.patience
+        try:
+            lock = take_lock(self.location, self.patience)
+        except OSError:
+            lock = None  # a full disk, say: SQLite's own lock has to do, and the log stays as it is
+        try:
+            with translated(self.location):
+                yield max(0.0, deadline - time.monotonic())
+            if lock is not None and log_size(self.location) > LOG_LIMIT:
+                self.empty_log()
+        finally:
+            if lock is not None:
+                os.close(lock)
 
     def query(self, sql: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """The rows of a SELECT, as they are asked for."""
@@ -647,17 +671,22 @@ class SqliteStore(Store):
             while free and (left := self.give_back()) < free:
                 free = left
         elif free * 4 > self.pages("page_count") and self.fits(self.size()):
-            with translated(self.location):
+            with self.turn():
                 self.connection().execute(f"PRAGMA auto_vacuum = {INCREMENTAL}")
                 self.connection().execute("VACUUM")
-        self.empty_log()
+        with self.turn():
+            self.empty_log(GLANCE)
 
-    def empty_log(self) -> None:
-        """Write the log into the file, as far as that holds nobody up."""
-        for _ in self.query(f"PRAGMA busy_timeout = {GLANCE}"):
-            pass
-        for _ in self.query("PRAGMA wal_checkpoint(TRUNCATE)"):
-            pass
+    def empty_log(self, patience: int = 0) -> None:
+        """Write the log into the file, as far as its readers let us within so many milliseconds."""
+        db = self.connection()
+        try:
+            db.execute(f"PRAGMA busy_timeout = {patience}")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.OperationalError:
+            pass  # a full disk, say: all of it stays in the log
+        finally:
+            db.execute(f"PRAGMA busy_timeout = {round(self.patience * 1000)}")
 
     def merge_index(self) -> None:
         """Write the search index anew, a little at a time, so that removed tasks take no room in it."""
@@ -792,6 +821,7 @@ def connect(path: str, patience: float) -> sqlite3.Connection:
     """A connection that begins and ends its transactions itself."""
     db = sqlite3.connect(path, timeout=patience, isolation_level=None, factory=Connection)
     db.execute("PRAGMA synchronous = NORMAL")
+    db.execute("PRAGMA wal_autocheckpoint = 0")  # see SqliteStore.turn
     return db
 
 
@@ -811,6 +841,14 @@ def open_file(path: str, patience: float) -> tuple[sqlite3.Connection, int]:
 
         db = sqlite3.connect(f"file:{quote(path)}?immutable=1", uri=True, isolation_level=None, factory=Connection)
         return db, db.execute("PRAGMA user_version").fetchone()[0]
+
+
+def log_size(path: str) -> int:
+    """The bytes of the log beside a store; 0 where it has none."""
+    try:
+        return os.stat(path + "-wal").st_size
+    except OSError:
+        return 0
 
 
 def empty_store() -> sqlite3.Connection:
@@ -888,23 +926,36 @@ def file_system(folder: str) -> str:
 
 @contextmanager
 def locked(path: str, patience: float) -> Iterator[None]:
-    """Hold a lock file; StoreBusy if somebody else holds it for longer than `patience` seconds."""
+    """Hold the lock file of a store.  Raises StoreBusy, OSError."""
+    lock = take_lock(path, patience)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def take_lock(path: str, patience: float) -> int:
+    """The descriptor of a store's lock file, which is held until that is closed.
+
+    Raises StoreBusy if somebody else holds it for longer than `patience` seconds, OSError if there can be none.
+    """
     import fcntl
 
-    file = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    deadline = time.monotonic() + patience
+    file = os.open(path + ".lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    deadline, pause = time.monotonic() + patience, SHORT
     try:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                return file
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise StoreBusy(f"{path} is held by another process that makes the store") from None
-                time.sleep(0.01)
-        yield
-    finally:
+                    raise StoreBusy(f"{path} is held by another process") from None
+            time.sleep(pause)
+            pause = min(2 * pause, LONG)
+    except BaseException:
         os.close(file)
+        raise
 
 
 @contextmanager

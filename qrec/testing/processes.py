@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], timeout: float = 30, what: str = "") -> T:
+def wait_until(condition: Callable[[], T], timeout: float = 60, what: str = "") -> T:
     """Returns what `condition` gives as soon as that is true; fails the test when `timeout` seconds pass first."""
     deadline = time.monotonic() + timeout
     pause = 0.002
@@ -168,6 +168,15 @@ def note_often(factory: Factory, uid: str, count: int) -> None:
     """Write the notes 1, 2, 3 ..."""
     store = factory()
     for number in range(1, count + 1):
+        store.change(uid, message=str(number))
+
+
+def note_until_told(factory: Factory, uid: str) -> None:
+    """Write such notes, until `go` comes once more."""
+    store = factory()
+    number = 0
+    while not select.select([sys.stdin], [], [], 0)[0]:
+        number += 1
         store.change(uid, message=str(number))
 
 

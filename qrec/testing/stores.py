@@ -43,6 +43,7 @@ from qrec.testing.processes import (
     grab,
     hold,
     note_often,
+    note_until_told,
     together,
     wait_until,
 )
@@ -670,16 +671,17 @@ class StoreContract:
     def test_no_change_is_missed(self, store, factory):
         """A change that was seen, and one that was not, lie between two different pulses."""
         task = store.add(make(message="0"))
-        looks = 0
-        with Elsewhere(note_often, factory, task.uid, 300) as writer:
+        looks, after = 0, "0"
+        with Elsewhere(note_until_told, factory, task.uid) as writer:
             writer.go()
-            while writer.is_busy():
+            while looks < 30 or int(after) < 300:
                 pulse, before = store.pulse(), store.get(task.uid).message
                 after, later = store.get(task.uid).message, store.pulse()
                 assert before == after or pulse != later
                 looks += 1
+                assert writer.is_busy(), "it writes until it is told to stop"
+            writer.go()
             writer.result()
-        assert looks > 10
 
     # Notes
 
@@ -995,6 +997,9 @@ class StoreContract:
         with pytest.raises(ManyTasks) as caught:
             store.resolve("shell")
         assert caught.value.uids == (second.uid, first.uid)
+        for digits in ("12", "12345"):  # a number that no task has, and not the beginning of another's uid
+            with pytest.raises(NoSuchTask):
+                store.resolve(digits)
 
     @examples(40)
     def test_queries_mean_what_they_say(self, store, samples: Samples):

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
 
 from tests.dashboard.served import Served
 
@@ -20,6 +20,8 @@ FLAGS = [
 ]  # fmt: skip
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 800}
 GRAVE = {"serious", "critical"}
+
+expect.set_options(timeout=60_000)  # only a failure takes so long
 
 
 #: The one of this process: another cannot be started beside it.
@@ -54,7 +56,7 @@ def look(browser: Browser) -> Iterator[Callable[..., Page]]:
         context = browser.new_context(
             **{"viewport": DESK, "permissions": ["clipboard-read", "clipboard-write"], **settings}
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         opened.append(Watched(context))
         return opened[-1].page
 
@@ -74,9 +76,31 @@ def page(look: Callable[..., Page]) -> Page:
 def visit(page: Page, server: Served, path: str = "/tasks") -> None:
     """Show a page of a server, with a session."""
     if not page.context.cookies():
-        page.goto(server.url())
-        page.goto("about:blank")
+        page.context.request.get(server.url(), max_redirects=0)
     page.goto(server.base + path)
+
+
+def chord(page: Page, *keys: str) -> None:
+    """Press keys one after the other, in no time as far as the page knows: it waits a second for the next."""
+    page.evaluate(
+        "left => { performance.now = () => 5000;"
+        " addEventListener('keydown', () => { if (!(left -= 1)) delete performance.now }) }",
+        len(keys),
+    )
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def noted(page: Page, selector: str) -> Callable[[], str]:
+    """From now on, all that an element has said: what it says is gone soon.  Call it for what that was until then."""
+    page.evaluate(
+        "selector => { const box = document.querySelector(selector); const said = [];"
+        " window.noted = { ...window.noted, [selector]: said };"
+        " new MutationObserver(() => said.push(box.innerText))"
+        ".observe(box, { childList: true, characterData: true, subtree: true }) }",
+        selector,
+    )
+    return lambda: "\n".join(page.evaluate("selector => window.noted[selector]", selector))
 
 
 class Watched:
@@ -118,4 +142,6 @@ def overflow(page: Page) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
-__all__ = ["DESK", "PHONE", "Error", "browser", "findings", "look", "overflow", "page", "visit"]
+__all__ = [
+    "DESK", "PHONE", "Error", "browser", "chord", "findings", "look", "noted", "overflow", "page", "visit",
+]  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -13,14 +15,23 @@ from tests.dashboard.browser import look as look
 from tests.dashboard.browser import page as page
 from tests.dashboard.served import Served
 
+#: Seconds after which a server tells what it has found until then: however busy a machine is, here it finds all.
+PATIENT = {
+    "listing.PATIENCE": 60, "executors.PATIENCE": 60, "logs.SEARCH_LOOK": 60, "seek.PATIENCE": 60, "seek.LIMIT": 60,
+    "tasks.SHOWING": 60,
+}  # fmt: skip
+LIMITS = Path(__file__).parent / "limits"
+
 
 @pytest.fixture
 def serve(start: Callable[..., subprocess.Popen[bytes]], home: Path) -> Callable[..., Served]:
-    """Starts servers of the test's home: `serve("--read-only")`."""
+    """Starts servers of the test's home: `serve("--read-only")`; `limits` are constants of qrec.dashboard's modules."""
 
-    def serve(*words: str, before: tuple[str, ...] = ()) -> Served:
+    def serve(*words: str, limits: Mapping[str, float] = PATIENT) -> Served:
         port = () if "--unix" in words or "--port" in words else ("--port", "0")
-        return Served(start(*before, "start", "--no-open", *port, *words), home)
+        path = os.pathsep.join(filter(None, (str(LIMITS), os.environ.get("PYTHONPATH"))))
+        env: dict[str, str | None] = {"PYTHONPATH": path, "TEST_LIMITS": json.dumps({**PATIENT, **limits})}
+        return Served(start("start", "--no-open", *port, *words, env=env if limits else None), home)
 
     return serve
 

@@ -114,4 +114,4 @@ def started(folder: Path) -> Iterator[Firefox]:
         yield Firefox(told[0].decode())
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)

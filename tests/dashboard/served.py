@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import random
 import re
 import select
 import signal
@@ -60,7 +62,7 @@ class Wire:
         self.socket.send("40")
         self.thread = threading.Thread(target=self.listen, daemon=True)
         self.thread.start()
-        assert self.open.wait(10), "the server did not answer"
+        assert self.open.wait(60), "the server did not answer"
 
     def listen(self) -> None:
         try:
@@ -105,7 +107,7 @@ class Wire:
             self.socket.close()
         except simple_websocket.ConnectionClosed:
             pass
-        self.thread.join(10)
+        self.thread.join(60)
 
     def __enter__(self) -> Wire:
         return self
@@ -137,7 +139,7 @@ class Served:
         self, method: str, path: str, headers: Mapping[str, str | None] | None = None, body: bytes | None = None
     ) -> Answer:
         """A request with these headers and no others but Host and Content-Length; None leaves one of those out."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port or 80, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port or 80, timeout=60)
         if self.unix:
             connection.sock = socket.socket(socket.AF_UNIX)
             connection.sock.connect(self.unix)
@@ -186,7 +188,32 @@ class Served:
     def end(self, number: int = signal.SIGTERM) -> int:
         """End the server; its return code."""
         self.process.send_signal(number)
-        return self.process.wait(10)
+        return self.process.wait(60)
+
+
+def in_turn(*lines: str, pause: float = 0.05) -> str:
+    """A script that prints lines, those with a `!` before them to stderr: each when the one before was recorded."""
+    steps = []
+    for line in lines:
+        words, stream = (line[1:], "stderr") if line.startswith("!") else (line, "stdout")
+        recorded = f'"$QREC_HOME"/attempts/*/*/{stream}'
+        steps.append(f"echo {words}{' >&2' if stream == 'stderr' else ''}")
+        steps.append(f"until grep -qsx '{words}' {recorded}; do sleep 0.02; done; sleep {pause}")
+    return "; ".join(steps[:-1])
+
+
+#: Uses the CPU, and goes on until its use was looked at twice.
+BUSY = """\
+i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done
+until [ "$(cat "$QREC_HOME"/attempts/*/*/series 2>/dev/null | wc -l)" -ge 2 ]; do sleep 0.05; done"""
+
+
+def free_port() -> int:
+    """A port that nobody is given who asks for any: it stays free while nobody listens there."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def line_of(process: subprocess.Popen[bytes]) -> str:

@@ -146,8 +146,10 @@ def test_a_row_shows_the_runs_before(page):
 def test_what_runs_shows_its_last_line(kind, serve, start):
     start("run", "-q", "sh", "-c", "echo first; echo second; sleep 60")
     served = serve()
-    row = wait_until(lambda: [task for task in served.get("/tasks.json").json["tasks"] if task.get("last_line")])[0]
-    assert (row["status"], row["last_line"]) == ("running", "second")
+    told = wait_until(
+        lambda: [row for row in served.get("/tasks.json").json["tasks"] if row.get("last_line") == "second"]
+    )
+    assert told[0]["status"] == "running"
     in_use = wait_until(lambda: served.get("/tasks.json").json["tasks"][0]["uses"]["memory"])
     assert in_use > 100_000
 
@@ -210,7 +212,7 @@ def test_every_action_of_the_executor_is_offered(page):
 
 def test_what_is_not_there_is_said(page):
     for path in (
-        "/tasks/77.json",
+        "/tasks/99999999.json",
         "/tasks/nothing.json",
         "/tasks/1/why.json?attempt=3",
         "/executor/nobody",
@@ -218,8 +220,8 @@ def test_what_is_not_there_is_said(page):
     ):
         answer = page.get(path)
         assert answer.status == 404, answer
-    assert "no task is called '77'" in page.get("/tasks/77.json").json["error"]
-    assert page.get("/tasks/77").headers["Content-Type"].startswith("text/html")
+    assert "no task is called '99999999'" in page.get("/tasks/99999999.json").json["error"]
+    assert page.get("/tasks/99999999").headers["Content-Type"].startswith("text/html")
     assert page.post("/api/tasks/1/dance").status == 404
     assert page.get("/tasks/s.json").status == 409, "many tasks"
     assert page.get("/tasks/1.json?attempt=x").status == 400
@@ -279,9 +281,9 @@ def test_cancel_ends_a_task(kind, serve, start, qrec):
 
 def test_a_stubborn_task_is_cancelled_while_the_page_goes_on(serve, start, home):
     (home / "config.toml").parent.mkdir(exist_ok=True)
-    (home / "config.toml").write_text("grace = 4\n")
+    (home / "config.toml").write_text("grace = 5\n")
     start("run", "-q", "sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done")
-    served = serve()
+    served = serve(limits={"acting.ANSWERED": 0.05})
     wait_until(lambda: [task for task in served.get("/tasks.json").json["tasks"] if task.get("last_line") == "deaf"])
     answer = served.post("/api/tasks/1/cancel").json
     assert (answer["pending"], answer["task"]["status"]) == (True, "running")
@@ -372,19 +374,36 @@ def test_a_lost_task_is_seen_as_lost(kind, serve, start):
 def test_a_long_history_is_listed_a_page_at_a_time(home, serve):
     """Whatever is asked for: an answer takes as long as one page, and says how far it looked."""
     store = SqliteStore(str(home))
-    store.add_all([many(index) for index in range(60_000)])
-    served = serve()
+    store.add_all([many(index) for index in range(20_000)])
+    served = serve(limits={"listing.PATIENCE": 0.0001})
     assert len(numbers(served.get("/tasks.json"))) == 100
     for words in ("host=nowhere", "tag=none", "sort=seconds", "sort=memory&host=nowhere", "status=failed", "longer=1h"):
         answer = served.get(f"/tasks.json?{words}").json
         found = len(answer["tasks"])
         assert found == 100 or answer["partial"] or answer["next"] is None, words
-    told = served.get("/tasks.json?host=nowhere").json
+    assert followed(served, "host=nowhere", 3) == []
+    assert followed(served, "host=rare", 3) == [12_346]
+
+
+def followed(served: Served, words: str, least: int) -> list[int]:
+    """The numbers of all tasks that are found, in answers of which at least so many say that there is more to see."""
+    told = served.get(f"/tasks.json?{words}").json
+    found, partial = [task["number"] for task in told["tasks"]], 0
     while told["partial"]:
-        told = served.get(f"/tasks.json?host=nowhere&after={told['next']}").json
-    assert told["tasks"] == []
+        partial += 1
+        told = served.get(f"/tasks.json?{words}&after={told['next']}").json
+        found += [task["number"] for task in told["tasks"]]
     assert told["next"] is None
-    assert served.get("/tasks.json?host=rare").json["tasks"][0]["number"] == 12_346
+    assert partial >= least
+    return found
+
+
+def test_a_search_without_time_says_that_there_is_more_to_see(home, qrec, serve):
+    """However short the time is, one task is looked at: who goes on comes to the end."""
+    for word in ("needle", "hay", "hay"):
+        qrec("run", "-q", "echo", word, check=True)
+    assert followed(serve(limits={"listing.PATIENCE": 0}), "q=needle", 0) == [1]
+    assert followed(serve(limits={"listing.PATIENCE": 0}), "q=a", 2) == [3, 2]
 
 
 def many(index: int) -> Bundle:

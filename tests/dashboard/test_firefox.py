@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.dashboard import firefox
+from tests.dashboard.served import BUSY
 from tests.helpers import wait_until
 
 pytestmark = pytest.mark.timeout(180)
@@ -41,7 +42,7 @@ def reads(browser: firefox.Firefox, words: Iterable[str]) -> bool:
 @pytest.fixture
 def some_tasks(qrec):
     """A failed one, a job that waits for it, and a good one."""
-    script = "for n in $(seq 500); do echo word $n; done; echo trouble >&2; sleep 0.4; exit 3"
+    script = f"for n in $(seq 500); do echo word $n; done; echo trouble >&2; {BUSY}; exit 3"
     qrec("run", "-q", "-t", "nightly", "--", "sh", "-c", script)
     qrec("queue", "submit", "--name", "train", "--depends-any", "1", "--", "echo", "waits", check=True)
     qrec("run", "-q", "--", "echo", "good", check=True)
@@ -55,11 +56,12 @@ def test_every_page_is_shown_and_complains_of_nothing(server, qrec, tmp_path):
         browser.show(server.url())
         for path, words in PAGES.items():
             browser.show(server.base + path)
-            wait_until(partial(reads, browser, words), what=f"{words} at {path}")
+            wait_until(partial(reads, browser, words), 60, f"{words} at {path}")
+            wait_until(lambda: browser.evaluate("document.querySelector('.connection')?.innerText") == "live", 60)
         browser.show(f"{server.base}/tasks")
-        wait_until(lambda: browser.evaluate("document.querySelector('.connection')?.innerText") == "live")
+        wait_until(lambda: browser.evaluate("document.querySelector('.connection')?.innerText") == "live", 60)
         qrec("note", "3", "from elsewhere", check=True)
-        wait_until(lambda: "from elsewhere" in browser.text)
+        wait_until(lambda: "from elsewhere" in browser.text, 60)
         strangers = {address for address in browser.asked if urlsplit(address).netloc not in (server.host, "")}
         assert not strangers
         assert not browser.complaints

@@ -6,12 +6,15 @@ import random
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qrec.dashboard.folding import folded, near
 from qrec.dashboard.layout import SPACING, Piece, inversions, layout, shelved, spaced
 from qrec.graph import cycle
+
+#: However long a machine stands still in the middle of it.
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def dag(count: int, width: int, seed: int = 1) -> tuple[list[str], list[tuple[str, str]]]:
@@ -48,6 +51,7 @@ def graphs(draw):
     return draw(st.permutations(names)), list(links)
 
 
+@patiently
 @given(graphs())
 def test_every_node_stands_behind_its_parents_and_on_no_other(graph):
     nodes, links = graph
@@ -60,6 +64,7 @@ def test_every_node_stands_behind_its_parents_and_on_no_other(graph):
     assert all(b - a > 1 - 1e-6 for rows in columns.values() for a, b in pairwise(sorted(rows)))
 
 
+@patiently
 @given(graphs())
 def test_a_link_turns_once_in_each_column_that_it_passes_and_runs_through_no_node(graph):
     nodes, links = graph
@@ -72,6 +77,7 @@ def test_a_link_turns_once_in_each_column_that_it_passes_and_runs_through_no_nod
             assert all(abs(there - row) > SPACING - 1e-6 for there in near_by)
 
 
+@patiently
 @given(graphs())
 def test_the_picture_holds_all_that_is_drawn(graph):
     nodes, links = graph
@@ -159,6 +165,7 @@ def test_inversions(numbers):
     assert inversions(numbers, 3) == expected
 
 
+@patiently
 @given(st.lists(st.tuples(st.floats(-50, 50), st.sampled_from([1.0, 3.0])), min_size=1, max_size=20))
 def test_spacing_keeps_order_and_gaps_and_the_middle(wanted):
     places, weights = [place for place, _ in wanted], [weight for _, weight in wanted]
@@ -252,6 +259,7 @@ def test_of_a_long_chain_what_is_done_becomes_one_but_for_its_end():
     assert heads["n49"] == "n49"
 
 
+@patiently
 @given(st.integers(0, 10_000), st.integers(41, 120))
 def test_what_is_folded_has_one_status_and_makes_no_circle(seed, count):
     chance = random.Random(seed)

@@ -74,7 +74,10 @@ def small(monkeypatch):
 BLOCKS = st.lists(
     st.tuples(st.sampled_from("oe"), st.text("ab\n\r", min_size=1, max_size=30).map(str.encode)), max_size=12
 )
-QUICK = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(
+    max_examples=300, deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)  # fmt: skip
 
 
 @QUICK

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from qrec.api import Qrec
 from qrec.jobs import Jobs, Submission
 from qrec.task import Status
-from tests.dashboard.browser import PHONE, findings, overflow, visit
+from tests.dashboard.browser import PHONE, chord, findings, overflow, visit
 from tests.helpers import wait_until
 from tests.queueing import Marks, end_all, find, job, jobs, stands, start_worker, worker
 
@@ -47,9 +47,18 @@ def node(page, name: str):
     return page.locator(".node", has_text=name)
 
 
+def settled(page, locator):
+    """Where something stands, when it does not move any more."""
+    boxes = [None, locator.bounding_box()]
+    while boxes[-1] is None or boxes[-1] != boxes[-2]:
+        page.evaluate("new Promise((done) => setTimeout(() => requestAnimationFrame(done), 50))")
+        boxes.append(locator.bounding_box())
+    return boxes[-1]
+
+
 def click_at(page, name: str) -> None:
     """Click on a node as a hand does: at its place in the drawing."""
-    box = node(page, name).locator("rect").last.bounding_box()
+    box = settled(page, node(page, name).locator("rect").last)
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
 
@@ -224,8 +233,7 @@ def test_keys_walk_through_the_list(server, pipeline, page):
     expect(page.locator("tr:focus-within")).to_contain_text("train")
     page.keyboard.press("i")
     expect(page.locator(".chosen-job h2")).to_contain_text("train")
-    page.keyboard.press("v")
-    page.keyboard.press("t")
+    chord(page, "v", "t")
     expect(page.locator("svg.gantt")).to_be_visible()
     page.get_by_role("tab", name="Timeline").focus()
     page.keyboard.press("ArrowRight")
@@ -236,9 +244,12 @@ def test_keys_walk_through_the_list(server, pipeline, page):
 # The timeline
 
 
-def test_the_timeline_has_a_lane_for_each_slot_and_the_longest_chain_bold(server, home, page):
-    queue = jobs(job("sleep 0.4", "long"), job("true", "short"), job("sleep 0.2", "end", depends=("long",)))
-    worker(queue, workers=2).run()
+def test_the_timeline_has_a_lane_for_each_slot_and_the_longest_chain_bold(server, home, page, marks, started):
+    queue = jobs(job(marks.held("long"), "long"), job("true", "short"), job("true", "end", depends=("long",)))
+    start_worker(started, workers=2)
+    wait_until(lambda: stands(queue, "short", Status.COMPLETE))
+    marks.let_go("long")
+    wait_until(lambda: stands(queue, "end", Status.COMPLETE))
     visit(page, server, "/queues/default?view=timeline")
     expect(page.locator(".gantt .lane text")).to_have_text(["slot 0", "slot 1"])
     expect(page.locator(".bar")).to_have_count(3)
@@ -391,7 +402,7 @@ SHOWN = {
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_has_barriers(server, pipeline, look, scheme):
-    page = look(color_scheme=scheme)
+    page = look(color_scheme=scheme, reduced_motion="reduce")
     for name, path in PAGES.items():
         visit(page, server, path)
         expect(page.locator(SHOWN[name]).first).to_be_visible()

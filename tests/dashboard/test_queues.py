@@ -10,8 +10,10 @@ from urllib.parse import quote
 import pytest
 
 from qrec.api import Qrec
+from qrec.dashboard import board as board_module
+from qrec.dashboard import executors
 from qrec.dashboard.app import make_app
-from qrec.dashboard.board import FEW, Board
+from qrec.dashboard.board import Board
 from qrec.jobs import Jobs, Submission
 from qrec.task import Status
 from tests.helpers import wait_until
@@ -36,7 +38,8 @@ class Client:
 
 
 @pytest.fixture
-def client(kind) -> Client:
+def client(kind, monkeypatch) -> Client:
+    monkeypatch.setattr(executors, "PATIENCE", 60)
     return Client()
 
 
@@ -228,12 +231,19 @@ def test_focus_folding_and_unfolding(client):
 # The timeline
 
 
-def test_the_timeline_and_its_longest_chain(client):
-    jobs(job("sleep 0.3", "long"), job("true", "short"), job("sleep 0.1", "end", depends=("long", "short")),
-         job("true", "never", depends_failed=("long",)))  # fmt: skip
+def test_the_timeline_and_its_longest_chain(client, marks, started):
+    queue = jobs(
+        job(marks.held("long"), "long"),
+        job("true", "short"),
+        job("true", "end", depends=("long", "short")),
+        job("true", "never", depends_failed=("long",)),
+    )
     told = client.get("/queues/default/timeline.json")
     assert (told["bars"], told["begin"], told["critical"]) == ([], None, [])
-    worker(Jobs(Qrec()), workers=2).run()
+    started(workers=2)
+    wait_until(lambda: stands(queue, "short", Status.COMPLETE))
+    marks.let_go("long")
+    wait_until(lambda: stands(queue, "end", Status.COMPLETE))
     told = client.get("/queues/default/timeline.json")
     bars = {bar["label"]: bar for bar in told["bars"]}
     assert set(bars) == {"long", "short", "end"}
@@ -360,12 +370,13 @@ def test_the_board_follows_changes_without_reading_all_again(client, monkeypatch
     ]  # fmt: skip
 
 
-def test_the_board_reads_all_when_much_has_changed_or_the_queue_is_new(client):
+def test_the_board_reads_all_when_much_has_changed_or_the_queue_is_new(client, monkeypatch):
+    monkeypatch.setattr(board_module, "FEW", 20)
     queue = jobs(job("true", "one"))
     board = Board("default")
     board.look(queue)
-    queue.submit_all([job("true", f"j{at}") for at in range(FEW + 5)])
-    assert len(board.look(Jobs(Qrec()))) == FEW + 6
+    queue.submit_all([job("true", f"j{at}") for at in range(25)])
+    assert len(board.look(Jobs(Qrec()))) == 26
     Jobs(Qrec()).create(clear=True)
     assert board.look(Jobs(Qrec())) == {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -19,16 +20,12 @@ import pytest
 
 from qrec.dashboard import feed
 from qrec.dashboard.doors import Doors
-from qrec.notify import NOTIFY
+from qrec.dashboard.server import SLOW
+from qrec.notify import NOTIFY, tell_all
 from tests.dashboard.served import Served, line_of
 from tests.helpers import wait_until
 
 URL = re.compile(r"http://127\.0\.0\.1:(\d+)/\?token=[\w-]{43}")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 # Starting and ending
@@ -108,30 +105,28 @@ def test_a_port_that_is_asked_for_and_taken_is_an_error(qrec):
 def test_the_default_port_taken_the_next_one_is_used_and_said_so(start, home):
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            taken.bind(("127.0.0.1", 5000))
-            taken.listen()
-        except OSError:
-            pass  # somebody else has it, which is as good
+        with contextlib.suppress(AssertionError):  # who has it all that time keeps it, which is as good
+            wait_until(partial(holds, taken, 5000), 10)
         process = start("start", "--no-open")
         found = URL.fullmatch(line_of(process))
         assert found
         assert int(found[1]) > 5000
         process.send_signal(signal.SIGTERM)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert b"port 5000 is taken" in process.stderr.read()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_ends_cleanly(server, home, number):
+def test_it_ends_cleanly(serve, home, number):
+    server = serve(limits={"server.DEADLINE": 75, "server.LAST_WORDS": 45})  # as soon as it can, and not by then
     pages = [server.connect() for _ in range(5)]
     for page in pages:
         page.watch({"tasks": True})
     began = time.monotonic()
     assert server.end(number) == 0
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 40
     for page in pages:
-        page.thread.join(10)
+        page.thread.join(60)
         assert (page.connected, page.told("bye")) == (False, [{}])
     assert not (home / "dashboard" / "server.json").exists()
     assert list((home / NOTIFY).iterdir()) == []
@@ -146,7 +141,7 @@ def test_it_ends_though_a_page_hears_nothing(server):
     stuck.sendall(b"POST /api/bulk HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n")
     began = time.monotonic()
     assert server.end() == 0
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 0.8 * SLOW
     stuck.close()
 
 
@@ -162,6 +157,14 @@ def test_wrong_words_are_told(qrec):
     for words in (["--port", "70000"], ["--port", "x"], ["--nonsense"], ["more"]):
         told = qrec("start", *words)
         assert (told.returncode, told.err.count("\n")) == (2, 1), told
+
+
+def holds(taken: socket.socket, port: int) -> bool:
+    """Have a socket listen at a port, if nobody else does."""
+    with contextlib.suppress(OSError):
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+    return bool(taken.getsockname()[1] == port)
 
 
 # Following changes
@@ -191,23 +194,20 @@ def test_a_change_by_another_process_is_told(kind, server, qrec):
         assert max(what["sequence"] for what in page.told("changed")) == server.get("/tasks.json").json["sequence"]
 
 
-def test_changes_are_told_soon(kind, server, qrec, home):
-    """Long before the look that is taken once a second: the writer wakes the server."""
+def test_changes_are_told_soon(kind, serve, qrec, home):
+    """Long before the server looks by itself, which here it never does: the writer wakes it."""
     from qrec.registry import Registry
 
+    server = serve(limits={"feed.LOOK": 3600})
     qrec("run", "-q", "true", check=True)
     store = Registry(str(home)).store(str(home), kind)
     task = store.numbered(1)
-    delays = []
     with server.connect() as page:
         page.watch({"tasks": True})
-        for turn in range(20):
-            time.sleep(0.06)
-            began = time.monotonic()
+        for turn in range(12):
+            time.sleep(0.01 * turn)  # before and after the server has gone to rest
             store.change(task.uid, message=str(turn))
             wait_until(partial(says, page, str(turn)))
-            delays.append(time.monotonic() - began)
-    assert sorted(delays)[10] < 0.5, delays
 
 
 def test_without_a_wake_up_changes_are_told_all_the_same(kind, server, qrec, home):
@@ -219,8 +219,9 @@ def test_without_a_wake_up_changes_are_told_all_the_same(kind, server, qrec, hom
         wait_until(lambda: changes(page, "status"))
 
 
-def test_what_changed_just_before_is_told_to_who_begins_to_watch(kind, server, qrec):
+def test_what_changed_just_before_is_told_to_who_begins_to_watch(kind, serve, qrec):
     """Between reading the list and watching it something may have changed."""
+    server = serve(limits={"feed.RECENT": 600})
     qrec("run", "-q", "true", check=True)
     with server.connect() as page:
         page.watch({"tasks": True})
@@ -304,26 +305,27 @@ def is_seated(server: Served) -> bool:
 # Commands do not notice
 
 
-def test_a_server_that_stands_still_delays_no_command(kind, server, qrec):
+def test_a_server_that_stands_still_delays_no_command(kind, server, qrec, home):
     with server.connect() as page:
         page.watch({"tasks": True})
         qrec("run", "-q", "true", check=True)
         os.kill(server.process.pid, signal.SIGSTOP)
         try:
-            began = time.monotonic()
-            for _ in range(15):  # more than its socket holds
+            for _ in range(600):  # more than its socket holds
+                tell_all(str(home))
+            for _ in range(2):  # a command that waited would never end
                 qrec("run", "-q", "true", check=True)
-            assert time.monotonic() - began < 60
         finally:
             os.kill(server.process.pid, signal.SIGCONT)
-        wait_until(lambda: {event["number"] for event in changes(page, "added")} >= set(range(2, 17)))
+        wait_until(lambda: {event["number"] for event in changes(page, "added")} >= {2, 3})
 
 
-def test_nothing_is_asked_of_a_command_when_its_server_dies(kind, server, start, qrec):
-    running = start("run", "-q", "sh", "-c", "echo one; sleep 1; echo two")
+def test_nothing_is_asked_of_a_command_when_its_server_dies(kind, server, start, qrec, tmp_path):
+    running = start("run", "-q", "sh", "-c", "echo one; until [ -e go ]; do sleep 0.05; done; echo two")
     wait_until(lambda: server.get("/tasks.json").json["counts"]["running"])
     server.end(signal.SIGKILL)
-    assert running.communicate(timeout=30)[0] == b"one\ntwo\n"
+    (tmp_path / "go").touch()
+    assert running.communicate(timeout=60)[0] == b"one\ntwo\n"
     assert qrec("get", "1").json["data"]["status"] == "complete"
 
 
@@ -347,11 +349,11 @@ def test_a_home_of_a_long_name(kind, serve, start, tmp_path):
     served = Served(start("--home", home, "start", "--no-open", "--port", "0"), home)
     (notified,) = (home / NOTIFY).iterdir()
     assert len(str(notified)) > 108
-    process = start("--home", home, "run", "-q", "true")
     with served.connect() as page:
         page.watch({"tasks": True})
+        process = start("--home", home, "run", "-q", "true")
         wait_until(lambda: changes(page, "status"))
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
 
 
 def test_who_may_hear_is_the_user_alone(server, home):

@@ -91,7 +91,9 @@ def test_a_detached_command_whose_observer_told_nothing_is_not_called_lost(tmp_p
     door.store.delete(task.uid)
     alone = task.copy(data={"process": {"boot": "", "namespace": "", "recorder": [0, 0]}})
     spool.put(str(field.home), alone, door.store.place)
-    (Path(recording.folder) / "process").unlink()
+    note = Path(recording.folder) / "process"
+    wait_until(note.exists)
+    note.unlink()
     assert door.get(task.uid).status is Status.RUNNING
     gate.touch()
     wait_until(lambda: door.get(task.uid).status.is_final)

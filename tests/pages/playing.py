@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import json
 import re
@@ -15,12 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from qrec.config import Config
 from qrec.hook_tables import tables_of
-from tests.helpers import ROOT, kill_processes_of, processes_of
+from tests.helpers import ROOT, kill_processes_of
 from tests.pages.alike import difference, is_alike
 from tests.pages.blocks import Block, Step, blocks_of, steps_of
 from tests.pages.shell import Shell
@@ -107,10 +105,7 @@ class Page:
 
     def play_power_cut(self, _: Block) -> None:
         """All that runs is gone in a moment, as when the machine goes down; only the reader's shell stays."""
-        for process in processes_of(self.user_home):
-            if process.pid != self.shell.process.pid:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
+        kill_processes_of(self.user_home, but=self.shell.process.pid)
 
     def play_own_environment(self, _: Block) -> None:
         """One that sees what ours has, and into which pip installs without a network."""

@@ -18,7 +18,12 @@ from typing import IO
 from tests.helpers import environment
 
 #: Seconds that one command may take.
-LONGEST = 90
+LONGEST = 200
+
+#: What a reader has; a pytest without our plug-ins, which take longer to be loaded than the tests of a page.
+VARIABLES: dict[str, str | None] = {
+    "SHELL": "/bin/bash", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_XDIST_WORKER": None, "PYTEST_ADDOPTS": None,
+}  # fmt: skip
 
 #: What bash says of a job that was killed, whenever it happens to notice.
 NOTICE = re.compile(r"^bash: line \d+: +\d+ (Killed|Terminated).*\n", re.MULTILINE)
@@ -28,9 +33,9 @@ class Shell:
     """A bash that is told one command after another, as by a person: folder, variables and jobs stay."""
 
     def __init__(self, folder: Path) -> None:
-        self.environment = environment(
-            {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SHELL": "/bin/bash"}
-        )
+        self.environment = environment({"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **VARIABLES})
+        # a pytest tidies up what others have left where it puts its folders, which may be much
+        self.environment["PYTEST_DEBUG_TEMPROOT"] = str(folder.parent)
         self.process = self.started(["bash", "--norc", "--noprofile"], folder, subprocess.PIPE)
 
     def started(self, words: list[str], folder: Path, stdin: int) -> subprocess.Popen[bytes]:

@@ -131,7 +131,8 @@ def cluster() -> Iterator[Cluster]:
         yield Cluster(ours=False)
         return
     with lock("users", fcntl.LOCK_SH) as users:
-        with lock("up-and-down"):
+        # not while a test of another worker, or run, has stopped a daemon: to us the cluster would seem to be down
+        with turn(fcntl.LOCK_SH), lock("up-and-down"):
             bring_up()
         yield Cluster(ours=True)
         with lock("up-and-down"):

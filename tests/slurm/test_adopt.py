@@ -30,7 +30,8 @@ def test_a_job_from_its_start_to_its_end(qrec, adopt, submit, batch, tmp_path):
     assert task["argv"][-3:] == [str(script), "one", "two"]
     assert (task["data"]["slurm"]["jobid"], task["data"]["slurm"]["name"]) == (jobid, "mine")
     wait_until(lambda: qrec("log").out == "out\nerr\n", 60)
-    assert qrec("exec", "status", "--json").json["state"] == "RUNNING"
+    # as soon as what was heard is old
+    wait_until(lambda: qrec("exec", "status", "--json").json["state"] == "RUNNING", 60)
     again = qrec("adopt", "--slurm", jobid)
     assert (again.returncode, "recorded already" in again.err) == (1, True)
     (tmp_path / "go").touch()

@@ -24,7 +24,7 @@ DAEMONS = Path("/run/qrec-slurm")
 
 
 def ask(*jobids: str) -> Answer:
-    answer = slurm_calls.ask([(None, jobid) for jobid in jobids])
+    answer = slurm_calls.ask([(None, jobid) for jobid in jobids], 60)
     assert answer.trouble == ""
     return answer
 
@@ -290,12 +290,14 @@ def test_a_controller_that_is_down_makes_the_state_old(exclusive_cluster: Cluste
     over = submit("--wrap", "exit 3")
     running(lives)
     ended(over)
-    asker = Asker(str(tmp_path / "cache"), limit=2)
+    asker = Asker(str(tmp_path / "cache"), limit=60)
     ids = [(None, lives), (None, over)]
     heard = asker.ask(ids)
     assert (heard.trouble, heard.jobs[None, lives][0].state) == ("", "RUNNING")
     stop("slurmctld")
     (tmp_path / "go").touch()
+    asker.limit, now = 2, time.time()
+    asker.now = lambda: now  # the time for which the controller is left alone does not pass
     answer = asker.ask(ids, fresh=0)
     assert "squeue" in answer.trouble
     assert answer.at == heard.at
@@ -308,6 +310,7 @@ def test_a_controller_that_is_down_makes_the_state_old(exclusive_cluster: Cluste
     with pytest.raises((NoAnswer, Refused)):
         slurm_calls.act(["scontrol", "show", "job", lives], 2)
     call_up()
+    asker.limit, asker.now = 60, time.time
     assert asker.ask(ids, fresh=0, insist=True).trouble == ""
     assert outcome(ended(lives)) == ("FAILED", Status.FAILED, 4, None)
 
@@ -315,7 +318,7 @@ def test_a_controller_that_is_down_makes_the_state_old(exclusive_cluster: Cluste
 def test_accounting_that_is_down_hides_nothing_of_the_queue(exclusive_cluster: Cluster, submit, tmp_path):
     stop("slurmdbd")
     jobid = submit("--wrap", "exit 3")
-    wait_until(lambda: (jobs := slurm_calls.ask([(None, jobid)]).jobs) and whole(jobs[None, jobid]).is_final, 60)
+    wait_until(lambda: (jobs := slurm_calls.ask([(None, jobid)]).jobs) and whole(jobs[None, jobid]).is_final, 120)
     unknown = str(int(jobid) + 5_000_000)
     answer = slurm_calls.ask([(None, jobid), (None, unknown)])
     (told,) = answer.jobs[None, jobid]

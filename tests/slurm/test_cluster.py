@@ -17,7 +17,7 @@ def test_accounting_learns_of_it(submit, wait_for_state):
     jobid = submit("--wrap", "true")
     wait_for_state(jobid, "COMPLETED")
     words = ["sacct", "-nXP", "-j", jobid, "-o", "jobid,state,exitcode"]
-    wait_until(lambda: slurm(*words).out == f"{jobid}|COMPLETED|0:0\n", what="sacct")
+    wait_until(lambda: slurm(*words).out == f"{jobid}|COMPLETED|0:0\n", 60, "sacct")
 
 
 def test_jobs_run_side_by_side(submit, wait_for_state):

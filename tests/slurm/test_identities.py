@@ -45,7 +45,7 @@ def test_who_waits_tells(program, tmp_path, leftovers):
     with open(tmp_path / "said", "wb") as said:
         process = subprocess.Popen(words, stderr=said, stdin=subprocess.DEVNULL, cwd=tmp_path)
     try:
-        jobid = wait_until(lambda: allocation_of((tmp_path / "said").read_bytes()) or "")
+        jobid = wait_until(lambda: allocation_of((tmp_path / "said").read_bytes()) or "", 60)
         leftovers.add(jobid)
         assert slurm("squeue", "-h", "-j", jobid, "-o", "%T").out == "PENDING\n"
         slurm("scancel", jobid)
@@ -60,7 +60,7 @@ def test_the_job_of_a_silent_srun(tmp_path, leftovers):
     waiting = ["srun", "sh", "-c", "echo $SLURM_JOB_ID >>ids; while [ -e go ]; do sleep 0.1; done"]
     process = subprocess.Popen(waiting, stdin=subprocess.DEVNULL, cwd=tmp_path)
     try:
-        wait_until(lambda: (tmp_path / "ids").exists() and (tmp_path / "ids").read_text())
+        wait_until(lambda: (tmp_path / "ids").exists() and (tmp_path / "ids").read_text(), 120)
         steps = slurm("scontrol", "show", "step").stdout
         jobid = job_of_srun(steps, process.pid, os.uname().nodename)
         assert jobid == Path(tmp_path / "ids").read_text().strip()

@@ -13,9 +13,11 @@ from tests.dashboard.browser import look as look
 from tests.dashboard.browser import page as page
 from tests.dashboard.conftest import serve as serve
 from tests.dashboard.conftest import server as server
+from tests.helpers import wait_until
 from tests.slurm.conftest import UNTIL_MEASURED
 from tests.slurm.test_executor import row as row
 from tests.slurm.test_executor import sbatch as sbatch
+from tests.slurm.test_executor import told_by
 from tests.slurm.test_executor import until as until
 
 pytestmark = pytest.mark.timeout(300)
@@ -40,18 +42,19 @@ def fact(part: Locator, name: str) -> Locator:
     return part.locator("dt").filter(has_text=re.compile(f"^{name}$")).locator("xpath=following-sibling::dd[1]")
 
 
-def test_the_panel(sbatch, until, batch, server, page, look, tmp_path):
+def test_the_panel(qrec, sbatch, until, batch, server, page, look, tmp_path):
     batch(SCRIPT)
     jobid = sbatch("job.sh")["data"]["slurm"]["jobid"]
     until(1, "running")
     visit(page, server, "/tasks/1")
     log = page.get_by_role("log")
     expect(log).to_contain_text("begun", timeout=60_000)
-    expect(log).to_contain_text("trouble")
+    expect(log).to_contain_text("trouble", timeout=60_000)
     (tmp_path / "go").touch()
     until(1, "complete")
+    wait_until(lambda: "? used at most" not in told_by(qrec, "resources")["memory"], 60, "accounting to tell of it")
     expect(page.locator(".head h1 .status")).to_contain_text("complete", timeout=60_000)
-    expect(log).to_contain_text("ended")
+    expect(log).to_contain_text("ended", timeout=60_000)
     page.get_by_role("tab", name="Slurm").click()
     status = section(page, "Status")
     for name, value in {"jobid": jobid, "jobname": "panel", "state": "COMPLETED", "exitcode": "0:0"}.items():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from qrec.pane import GOING, GOING_LOOK, TRIES
 from tests.helpers import environment
 
 #: What a server that somebody else has started would have: nothing of ours but its place.
@@ -15,10 +17,19 @@ BARE = ("HOME", "PATH", "TMUX_TMPDIR")
 
 @pytest.fixture
 def tmux() -> Iterator[Callable[..., str]]:
-    """Calls tmux: `tmux("kill-server")` returns what it prints."""
+    """Calls tmux: `tmux("kill-server")` returns what it prints.
+
+    A server that is about to go, as its last session has just ended, takes no new one: then another is asked.
+    """
 
     def tmux(*words: str, check: bool = True) -> str:
-        done = subprocess.run(["tmux", *words], check=check, capture_output=True, text=True, env=environment())
+        for left in reversed(range(TRIES if "new-session" in words else 1)):
+            done = subprocess.run(["tmux", *words], check=False, capture_output=True, text=True, env=environment())
+            if not (left and GOING.search(done.stderr)):
+                break
+            time.sleep(GOING_LOOK)
+        if check:
+            done.check_returncode()
         return done.stdout
 
     yield tmux

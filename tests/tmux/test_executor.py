@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from qrec.api import Qrec
-from qrec.executors.tmux import TmuxExecutor, call_of
+from qrec.executors.tmux import TmuxExecutor, ask_to_end, call_of
 from qrec.registry import BUILTIN, Registry
 from qrec.task import Status, Task
 from tests.helpers import environment, processes_of, wait_until
@@ -235,7 +235,7 @@ def test_the_socket_is_for_tmux_only(qrec, words):
 
 def test_what_waits_for_the_pane_is_private_and_soon_gone(qrec, tmux, home):
     in_tmux(qrec, "sleep", "600")
-    assert os.listdir(home / "incoming") == []
+    wait_until(lambda: os.listdir(home / "incoming") == [], what="the recorder to have told the store")
 
 
 def test_rerun_is_another_session(qrec, tmux):
@@ -261,6 +261,7 @@ def test_secrets_stay_out(qrec, tmux, home):
     script = f"echo {secret}; [ $1 = {secret} ]"
     qrec("run", "--redact-output", "-e", "tmux", "sh", "-c", script, "sh", secret, check=True)
     assert ended(qrec).status == "complete"
+    wait_until(lambda: not tmux("list-sessions", check=False), what="the recorder, which still removes files, to end")
     assert secret not in qrec("log", "--reveal").out + qrec("get").out
     assert secret.encode() not in b"".join(path.read_bytes() for path in home.rglob("*") if path.is_file())
 
@@ -329,15 +330,15 @@ def test_what_tmux_refuses_has_failed(qrec, tmux, old_server, home):
 
 
 def test_a_session_in_this_terminal(qrec, tmux, tmp_path):
-    line = "echo in; read word; echo got $word; exit 6"
+    line = "echo begun; read word; echo got $word; exit 6"
     with Terminal(
         [sys.executable, "-m", "qrec", "run", "tmux", "new-session", "-s", "here", line], TERM="xterm"
     ) as terminal:
-        terminal.wait_for(b"in")
+        terminal.wait_for(b"begun")
         assert last(qrec).status == "running"
         terminal.send(b"it\r")
         assert terminal.end() == 6
-    assert log(qrec) == b"in\ngot it\n"
+    assert log(qrec) == b"begun\ngot it\n"
 
 
 def test_what_may_open_no_pane_is_run_as_given(qrec, tmux):
@@ -403,7 +404,7 @@ def test_another_server_with_the_same_ids_is_left_alone(qrec, tmux):
 
 def test_cancel_interrupts_first(qrec, tmux):
     script = (
-        "import time; print('in', flush=True)\ntry: time.sleep(600)\nexcept KeyboardInterrupt: print('saved'); exit(7)"
+        "import time\ntry: print('in', flush=True); time.sleep(600)\nexcept KeyboardInterrupt: print('saved'); exit(7)"
     )
     in_tmux(qrec, sys.executable, "-c", script)
     wait_until(lambda: log(qrec) == b"in\n")
@@ -412,16 +413,21 @@ def test_cancel_interrupts_first(qrec, tmux):
     assert (task.status, task.returncode, log(qrec)) == ("cancelled", 7, b"in\nsaved\n")
 
 
-def test_cancel_terminates_next_and_kills_at_last(qrec, tmux):
+def test_cancel_terminates_next_and_kills_at_last(qrec, tmux, home, monkeypatch):
+    """Here each signal has the time that its answer takes."""
     script = "trap 'echo INT' INT; trap 'echo TERM' TERM; echo in; while :; do sleep 0.05; done"
-    task = in_tmux(qrec, "sh", "-c", script, env={"QREC_GRACE": "0.5"})
+    task = in_tmux(qrec, "sh", "-c", script)
     wait_until(lambda: log(qrec) == b"in\n")
-    qrec("cancel", check=True, env={"QREC_GRACE": "0.5"})
+
+    def until_answered(pid: int, number: int, _: float) -> None:
+        ask_to_end(pid, number, 0)
+        wait_until(lambda: has_printed(qrec, signal.Signals(number).name.removeprefix("SIG")))
+
+    monkeypatch.setattr("qrec.executors.tmux.ask_to_end", until_answered)
+    Qrec(str(home)).cancel()
     over = last(qrec)
     assert (over.status, over.signal) == ("cancelled", signal.SIGKILL)
-    said = log(qrec).decode().split()
-    assert said[:2] == ["in", "INT"]
-    assert "TERM" in said
+    assert log(qrec).decode().split()[:3] == ["in", "INT", "TERM"]
     assert task.data["tmux"]["session"] not in tmux("list-sessions", "-F", "#{session_name}", check=False).split()
 
 
@@ -606,7 +612,8 @@ def test_a_hundred_megabytes_are_exact(qrec, tmux, tmp_path):
 
 def test_fifty_at_once(qrec, start, tmux, tmp_path):
     calls = [start("run", "-q", "-e", "tmux", "sh", "-c", f"echo {number}; exit {number}") for number in range(50)]
-    assert [call.wait(100) for call in calls] == [0] * 50
+    results = [call.communicate(timeout=100) for call in calls]
+    assert [call.returncode for call in calls] == [0] * 50, results
     qrec("wait", *(str(number) for number in range(1, 51)), timeout=100)
     tasks = qrec("ls", "-n", "60", "--json").json
     assert sorted(task["returncode"] for task in tasks) == list(range(50))

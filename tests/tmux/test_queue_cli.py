@@ -50,13 +50,15 @@ def test_ctrl_c_leaves_the_sessions_and_another_run_continues(kind, home, qrec, 
     assert names_of(tmux) == []
 
 
-def test_a_second_run_while_sessions_work(kind, qrec, start, tmux, marks):
-    """Both end, and nothing is run twice."""
+def test_a_second_run_while_sessions_work(kind, home, qrec, start, tmux, marks):
+    """Its worker takes the place of the one there was; both end, and nothing is run twice."""
     queue = jobs(job(marks.held("a"), "a"))
     first = start("queue", "run", "--backend", "tmux")
     marks.began("a")
     jobs(job(marks.once("late"), "late"))
+    (before,) = workers(str(home))
     second = start("queue", "run", "--backend", "tmux")
+    wait_until(lambda: any(about["pid"] != before["pid"] for about in workers(str(home))), what="the other worker")
     marks.let_go("a")
     assert [first.wait(60), second.wait(60)] == [0, 0]
     assert outcomes(queue) == {"a": ("complete", 0), "late": ("complete", 0)}
@@ -66,7 +68,7 @@ def test_a_second_run_while_sessions_work(kind, qrec, start, tmux, marks):
 def test_detached(kind, home, qrec, start, tmux, marks):
     """It returns as soon as the sessions work, though the jobs go on."""
     queue = jobs(job(marks.held("a"), "a"), job(marks.held("b"), "b"))
-    qrec("queue", "run", "--backend", "tmux", "--workers", "2", "--detach", check=True, timeout=25)
+    qrec("queue", "run", "--backend", "tmux", "--workers", "2", "--detach", check=True, timeout=60)
     assert workers(str(home), "default")
     assert not any(job.status.is_final for job in queue.all()), "it has not waited for them"
     marks.began("a", "b")
