@@ -149,10 +149,8 @@ def searched(
     below = order.after[1] if order.after else None
     query = query.copy(below=below)
     deadline = time.monotonic() + PATIENCE
-    seen = (
-        below or door.store.highest_number() + 1
-    )  # nothing was looked at yet, which is not to say that nothing is there
     found: list[Task] = []
+    seen = below or door.store.highest_number() + 1  # above all that have not been looked at
     try:
         with door.store.hurried(PATIENCE):
             tasks = door.store.candidates(long, query) if long else door.store.newest_first(query)
