@@ -124,10 +124,7 @@ class Queue:
         Jobs of that name that still run are ended (`other_session_handler` "kill"), left alone ("ignore"), or the user
         is asked ("ask"); "auto" asks where there is a terminal, and otherwise ends them.
         """
-        if backend not in (*BACKENDS, LOCAL):
-            raise UnknownBackendError(f"there is no backend {backend!r}; there are: {', '.join(BACKENDS)}")
-        if other_session_handler not in HANDLERS:
-            raise KeyError(other_session_handler)
+        refuse_unknown(backend, other_session_handler)
         if size is not None and size < 1 and backend in (TMUX, LOCAL):
             raise ValueError(f"a queue has one slot at least, not {size}")
         heed(options, (*OPTIONS, *SBATCH, *NOTHING["create"]), cls.create)
@@ -608,6 +605,14 @@ COUNTED = (("complete",), ("failed", "lost"), ("skipped", "cancelled"))
 
 
 # To begin
+
+
+def refuse_unknown(backend: str, handler: str) -> None:
+    """Raise UnknownBackendError or KeyError for words that name none."""
+    if backend not in (*BACKENDS, LOCAL):
+        raise UnknownBackendError(f"there is no backend {backend!r}; there are: {', '.join(BACKENDS)}")
+    if handler not in HANDLERS:
+        raise KeyError(handler)
 
 
 def begun(door: Qrec, name: str | None, handler: str, policy: Mapping[str, Any]) -> Jobs:
