@@ -275,8 +275,8 @@ def test_every_verb_takes_every_way_of_naming_a_task(kind, door):
         assert call("note", reference, "x", "--json").json["uid"] == first.uid
         assert call("exec", "status", reference, "--json").json["status"] == "complete"
     for words in ("get T", "log T", "rerun T", "note T x", "tag T", "exec status T", "cancel T", "clear T"):
-        said = one_line(call(*words.replace("T", "11").split()))
-        assert said == f"'11' fits 2 tasks: {first.uid}, {second.uid}"
+        said = one_line(call(*words.replace("T", "shell-11").split()))
+        assert said == f"'shell-11' fits 2 tasks: {first.uid}, {second.uid}"
         said = one_line(call(*words.replace("T", "nope").split()))
         assert said == "no task is called 'nope'; `qrec ls` lists what there is"
 
@@ -284,11 +284,11 @@ def test_every_verb_takes_every_way_of_naming_a_task(kind, door):
 def test_the_number_of_a_cleared_task_means_no_other(kind, door):
     """Numbers are never given again, so that nobody clears, by the same words again, a task whose uid begins so."""
     add(door.store)
-    other = add(door.store, uid="shell-11bb0000-0000-4000-8000-000000000000")
+    other = add(door.store, uid="shell-1111b000-0000-4000-8000-000000000000")
     call("clear", "1", "-y", check=True)
-    for verb in (["get", "1"], ["note", "1", "x"], ["clear", "1", "-y"]):
-        assert one_line(call(*verb)) == "no task is called '1'; `qrec ls` lists what there is"
-    assert call("get", "11").json["uid"] == other.uid, "no task has ever had that number"
+    for verb in (["get", "1"], ["note", "1", "x"], ["clear", "1", "-y"], ["clear", "111", "-y"]):
+        assert one_line(call(*verb)) == f"no task is called '{verb[1]}'; `qrec ls` lists what there is"
+    assert call("get", "1111").json["uid"] == other.uid, "so many digits are no slip"
 
 
 def test_an_empty_store(kind, home):

@@ -131,11 +131,12 @@ def test_10_without_a_name_it_is_the_task_started_last(qrec):
 
 
 @pytest.mark.usefixtures("three")
-def test_10_digits_that_are_no_number_are_a_prefix(qrec, tmp_path):
+def test_10_digits_that_are_no_number_are_a_prefix_if_they_are_many(qrec, tmp_path):
     uid = "shell-12345678-0000-4000-8000-000000000004"
     remember(uid, "four", str(tmp_path))
     assert qrec("log", "12345678").out == "four\n"
-    assert qrec("log", "123").out == "four\n"
+    assert qrec("log", "1234").out == "four\n"
+    assert qrec("log", "123").returncode == 1
     assert qrec("log", "1").out == "one\n"
 
 

@@ -38,7 +38,7 @@ BY_HOOKS, MOST_BY_HOOKS = "hooks", 200
 
 #: What the notes of an attempt call the bytes of its output once that was removed and the record kept.
 REMOVED = "output_removed"
-UID_DIGITS = 6  #: digits at least that may be the beginning of a uid
+UID_DIGITS = 4  #: digits at least that may be the beginning of a uid
 
 
 class Query(Record):

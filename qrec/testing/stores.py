@@ -993,11 +993,11 @@ class StoreContract:
         first = store.add(make(uid="shell-ab000000-0000-4000-8000-000000000000"))
         second = store.add(make(uid="shell-12345678-0000-4000-8000-000000000000", turn=1))
         assert store.resolve("1") == store.resolve("ab") == store.resolve("shell-ab") == first
-        assert store.resolve(None) == store.resolve("2") == store.resolve("12345678") == second
+        assert store.resolve(None) == store.resolve("2") == store.resolve("1234") == store.resolve("12345678") == second
         with pytest.raises(ManyTasks) as caught:
             store.resolve("shell")
         assert caught.value.uids == (second.uid, first.uid)
-        for digits in ("12", "12345"):  # a number that no task has, and not the beginning of another's uid
+        for digits in ("12", "123"):  # a number that no task has, and not the beginning of another's uid
             with pytest.raises(NoSuchTask):
                 store.resolve(digits)
 
