@@ -193,12 +193,13 @@ def test_8_many_records_wait_and_none_is_lost(qrec, start, home, store):
     with held(home, store):
         ran = [start("run", "sh", "-c", f"echo {number}; exit {number}") for number in range(10)]
         assert [process.wait() for process in ran] == list(range(10))
+        assert start("run", "sh", "-c", "echo 10; exit 10").wait() == 10
     tasks = qrec("ls", "--json").json[1:]
-    assert sorted(task["returncode"] for task in tasks) == list(range(10))
+    assert sorted(task["returncode"] for task in tasks) == list(range(11))
     door = Qrec()
     for task in tasks:
         assert door.output(door.get(task["uid"])).read("stdout") == b"%d\n" % task["returncode"]
-    assert qrec("get").json["data"]["cmd"] == max(tasks, key=lambda task: task["created"])["argv"]
+    assert qrec("get").json["data"]["cmd"] == ["sh", "-c", "echo 10; exit 10"], "the last that was started"
 
 
 def test_8_somebody_else_makes_the_store_and_hangs(qrec, home):

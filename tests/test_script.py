@@ -93,8 +93,9 @@ def play(tmp_path: Path, bare: str):
         jobs, policy=None, backend="serial", name="q", folder=tmp_path, outside=None, wait=True, env=None, check=True
     ):
         jobs = [job if job.pwd else job.copy(pwd=str(tmp_path)) for job in jobs]
-        path = folder / "script.sh"
-        path.write_text(script(submitted(jobs, policy or {}), policy or {}, name, backend, outside))
+        path, fresh = folder / "script.sh", folder / "script.new"
+        fresh.write_text(script(submitted(jobs, policy or {}), policy or {}, name, backend, outside))
+        fresh.replace(path)  # bash reads on in the one that it has begun
         if check:
             shellcheck(path)
         surroundings = environment({"PATH": bare, "QREC_STATE": str(folder / "state"), **(env or {})})
@@ -463,7 +464,7 @@ def test_two_runs_share_the_work(play, tmp_path):
     jobs = [task(n, f"mkdir did{n}; sleep 0.02") for n in range(1, 21)]
     runs = [play(jobs, wait=False, check=False) for _ in range(2)]
     outputs = [run.communicate(timeout=50)[0].decode() for run in runs]
-    assert [run.returncode for run in runs] == [0, 0]
+    assert [run.returncode for run in runs] == [0, 0], outputs
     assert all("20 done" in output for output in outputs)
     assert sum(len(re.findall(r"^\d+: done$", output, re.MULTILINE)) for output in outputs) == 20
 
