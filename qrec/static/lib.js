@@ -8,7 +8,6 @@
 
 import { Fragment, computed, createApp, h, nextTick, onMounted, onUnmounted, reactive, ref, shallowReactive, shallowRef } from "/static/vendor/vue.runtime.esm-browser.prod.js";
 import htm from "/static/vendor/htm.module.js";
-import { io } from "/static/vendor/socket.io.esm.min.js";
 
 export * from "/static/vendor/vue.runtime.esm-browser.prod.js";
 
@@ -102,20 +101,40 @@ export function query(values) {
 
 // The socket: one for the page, opened when somebody watches something
 
+const AGAIN = 1000; // ms until what the connection needs is asked for again
 const STALE = 5000; // ms without a connection until what is shown is called stale
 
 /** How the connection stands: `state` is connecting, live, reconnecting, stale or "signed out"; `since` a Date. */
 export const connection = reactive({ state: "connecting", since: null });
 
 const rooms = new Map(); // what is watched, as JSON -> how many watch it
+const listeners = new Map(); // the name of an event -> who is to be called with what it tells
 const resyncs = new Set();
-let wire = null;
+let opening = false;
+let wire = null; // once it is there
 let staleTimer = 0;
 let wasLive = false;
 
-function opened() {
-  if (wire) return wire;
+// Its program is asked for when the page has drawn what it was opened for, which matters more.
+function open() {
+  if (opening) return;
+  opening = true;
+  whenIdle(bring);
+}
+
+async function bring(_, tries = 0) {
+  const program = "/static/vendor/socket.io.esm.min.js";
+  const brought = await import(tries ? `${program}?${tries}` : program).catch(() => null); // some keep what failed in mind
+  if (brought) return connect(brought.io);
+  lost();
+  setTimeout(bring, AGAIN, null, tries + 1);
+}
+
+const whenIdle = (call) => (window.requestIdleCallback ? requestIdleCallback(call, { timeout: 300 }) : setTimeout(call, 100));
+
+function connect(io) {
   wire = io({ transports: ["websocket", "polling"], reconnectionDelay: 300, reconnectionDelayMax: 4000 });
+  for (const name of listeners.keys()) pass(name);
   wire.on("connect", () => {
     clearTimeout(staleTimer);
     staleTimer = 0;
@@ -134,7 +153,11 @@ function opened() {
     signedOut();
   });
   wire.on("changed", ({ gap }) => gap && resync());
-  return wire;
+}
+
+/** Let the events of this name reach those who listen. */
+function pass(name) {
+  wire.on(name, (told) => [...listeners.get(name)].forEach((handler) => handler(told)));
 }
 
 function lost() {
@@ -169,18 +192,22 @@ export const socket = {
   watch(what) {
     const room = JSON.stringify(what);
     rooms.set(room, (rooms.get(room) || 0) + 1);
-    if (rooms.get(room) === 1 && opened().connected) wire.emit("watch", what);
+    if (rooms.get(room) === 1 && wire?.connected) wire.emit("watch", what);
+    open();
     return () => {
       rooms.set(room, rooms.get(room) - 1);
       if (rooms.get(room) > 0) return;
       rooms.delete(room);
-      if (wire.connected) wire.emit("unwatch", what);
+      if (wire?.connected) wire.emit("unwatch", what);
     };
   },
   /** Call `handler` on each event of this name (changed, grew, live, bye).  Returns what stops it. */
   on(name, handler) {
-    opened().on(name, handler);
-    return () => wire.off(name, handler);
+    const known = listeners.get(name);
+    listeners.set(name, (known || new Set()).add(handler));
+    if (!known && wire) pass(name);
+    open();
+    return () => listeners.get(name).delete(handler);
   },
   /** Call `handler` whenever something may have been missed: fetch again then.  Returns what stops it. */
   onResync(handler) {
@@ -616,7 +643,7 @@ const SHAPES = {
 /** A status as shape, word and colour: <Status of="failed" code=2 />.  `bare` shows the word to screen readers only. */
 export const Status = (props) => html`
   <span class=${`status ${props.of}`} title=${props.bare ? props.of : null}>
-    <${Glyph} of=${props.of} />
+    ${Glyph(props)}
     <span class=${props.bare ? "hidden" : ""}>${props.word || props.of}</span>
     ${props.code ? html`<span class="code">${props.code}</span>` : null}
   </span>
@@ -691,7 +718,7 @@ export function size(bytes) {
 }
 
 /** A number with its thousands told apart. */
-export const count = (number) => (number ?? 0).toLocaleString("en");
+export const count = (number) => String(number ?? 0).replace(/\B(?=(\d{3})+$)/g, ",");
 
 /** A time seen from now: just now, 5 min ago, 3 h ago, yesterday 14:02, 12 Nov 14:02, 12 Nov 2025. */
 export function ago(iso, from = now.value) {
@@ -708,7 +735,7 @@ export function ago(iso, from = now.value) {
 
 // Asking the browser for these for each row would take longer than drawing it.
 export const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
-const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+let zone = "";
 
 /** A time in the browser's zone, as short as it is clear. */
 export function clock(when, from = now.value) {
@@ -725,16 +752,21 @@ export function clock(when, from = now.value) {
 export function fullTime(iso) {
   const then = new Date(iso);
   const day = `${then.getFullYear()}-${two(then.getMonth() + 1)}-${two(then.getDate())}`;
-  return `${day} ${two(then.getHours())}:${two(then.getMinutes())}:${two(then.getSeconds())} ${ZONE}`;
+  zone ||= Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return `${day} ${two(then.getHours())}:${two(then.getMinutes())}:${two(then.getSeconds())} ${zone}`;
 }
 
 /** A time: <Time at=${iso} />, "5 min ago"; on hover in full, here and in UTC.  `full` shows it in full. */
 export const Time = (props) => {
   if (!props.at) return html`<span class="muted">–</span>`;
-  const utc = new Date(props.at).toISOString().slice(0, 19).replace("T", " ");
-  const title = `${fullTime(props.at)}\n${utc} UTC`;
-  return html`<time datetime=${props.at} title=${title}>${props.full ? fullTime(props.at) : ago(props.at)}</time>`;
+  const words = props.full ? fullTime(props.at) : ago(props.at);
+  return html`<time datetime=${props.at} onPointerenter=${tellInFull}>${words}</time>`;
 };
+
+function tellInFull({ currentTarget: time }) {
+  const utc = new Date(time.dateTime).toISOString().slice(0, 19).replace("T", " ");
+  time.title = `${fullTime(time.dateTime)}\n${utc} UTC`;
+}
 Time.props = ["at", "full"];
 
 /** How long a task has been running or ran: counts on while it runs. */

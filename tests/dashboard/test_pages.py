@@ -46,6 +46,13 @@ def statuses(qrec, *more):
 # The list
 
 
+def test_what_the_connection_needs_is_asked_for_until_it_comes(page, server):
+    page.forgiven.append("ERR_FAILED")
+    page.route("**/socket.io.esm.min.js", lambda route: route.abort())
+    visit(page, server)
+    expect(page.locator(".connection")).to_have_text("live")
+
+
 def test_the_list_tells_what_was_recorded(kind, qrec, server, page):
     qrec("run", "-q", "-m", "before the release", "-t", "nightly", "--", "sh", "-c", "exit 3")
     qrec("run", "-q", "--", "echo", HOSTILE)
@@ -55,6 +62,7 @@ def test_the_list_tells_what_was_recorded(kind, qrec, server, page):
     failed = rows(page).nth(1)
     for text in ("failed", "sh -c 'exit 3'", "before the release", "nightly", "shell", "3"):
         expect(failed).to_contain_text(text)
+    failed.locator("time").first.hover()
     expect(failed.locator("time").first).to_have_attribute("title", re.compile(r"\d\d UTC$"))
     expect(failed.locator("time").first).to_have_attribute("datetime", re.compile(r"^20\d\d-.*(Z|\+00:00)$"))
     expect(rows(page).first).to_contain_text("<img src=x onerror=")
