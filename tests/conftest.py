@@ -49,8 +49,8 @@ def let_examples_take_their_time() -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two for each CPU: most tests wait for a process, a terminal or the cluster, half of their time."""
-    return 2 * len(os.sched_getaffinity(0))
+    """Two for each CPU, as most tests wait half of their time, and one that mostly waits for the cluster."""
+    return 2 * len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

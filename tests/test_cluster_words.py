@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from qrec.api import Qrec
 from qrec.errors import Refused
 from qrec.executors import slurm_asker, slurm_calls, slurm_jobs
+from qrec.executors.slurm import SlurmExecutor
 from qrec.executors.slurm_asker import Asker
 from qrec.executors.slurm_calls import NoAnswer
 from qrec.executors.slurm_jobs import MARK, QUEUE, Job, ours, same, status_of, whole
 from qrec.task import Status
+from qrec.testing.stores import make
 from tests.helpers import ROOT, wait_until
 
 
@@ -89,6 +92,28 @@ def test_codes(state, exitcode, ending):
 )
 def test_the_queue_tells_a_wait_status(status, exitcode):
     assert slurm_jobs.exitcode(status) == exitcode
+
+
+@pytest.mark.parametrize(
+    ("parent", "kinds", "status"),
+    [
+        (Status.COMPLETE, "failed", Status.SKIPPED),
+        (Status.FAILED, "", Status.SKIPPED),
+        (Status.COMPLETE, "", Status.CANCELLED),
+        (Status.FAILED, "any", Status.CANCELLED),
+    ],
+)
+def test_a_job_that_slurm_took_away_is_skipped_where_its_parents_ended_otherwise_fake(home, parent, kinds, status):
+    """The controller may tell that it was cancelled, and not why."""
+    door = Qrec()
+    first = door.store.add(make(queue="q", status=parent))
+    asked = {"job": {kinds: [first.uid]}} if kinds else {}
+    task = door.store.add(
+        make(executor="queue", queue="q", status=Status.SUBMITTED, after=(first.uid,), data={**asked, "slurm": {}})
+    )
+    executor = door.executor("slurm")
+    assert isinstance(executor, SlurmExecutor)
+    assert executor.close(task, Status.CANCELLED, {}, job(state="CANCELLED", reason="Dependency")).status is status
 
 
 # Which job is ours

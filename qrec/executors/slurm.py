@@ -323,12 +323,21 @@ class SlurmExecutor(ShellExecutor):
         except StaleTask:
             return self.store.get(task.uid)
 
+    def is_doomed(self, task: Task) -> bool:
+        """Whether a queue's job has parents that did not end as it needs; Slurm does not always tell that reason."""
+        from qrec.executors.queue import Job
+        from qrec.graph import Board
+
+        links, board = Job.of(task).links(task.after), Board()
+        board.add(task.uid, task.number, 0, links, self.store.statuses(uid for uid, _ in links))
+        return task.uid in board.doomed
+
     def close(self, task: Task, status: Status, told: Mapping[str, Any], job: Job | None) -> Task:
         """Record the end of a job, with what it printed."""
         if task.wish == "cancel" and status is not Status.COMPLETE:
             status = Status.CANCELLED
-        elif task.queue is not None and status is Status.CANCELLED and job is not None and was_in_vain(job, task):
-            status = Status.SKIPPED
+        elif task.queue is not None and status is Status.CANCELLED and job is not None:
+            status = Status.SKIPPED if was_in_vain(job, task) or self.is_doomed(task) else status
         before = self.store.kept(task.uid, task.attempt)
         redactor = self.redactor if "redacted_output" in task.data else None
         taken = joboutput.take_in(self.recorder.home, task, before, told, redactor)
