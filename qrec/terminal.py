@@ -232,12 +232,11 @@ class Screen:
 class Terminals(Channels):
     """A child whose streams are private terminals where ours are terminals; or all of them, if so `forced`."""
 
-    job_control = True
-
     def __init__(self, show: bool, closed: Iterable[int], forced: bool = False) -> None:
         self.forced = forced
         self.alarm = Alarm()
         self.tty = controlling_terminal()
+        self.job_control = self.tty is not None  # else there is no shell that would continue us with the command
         self.pid = 0
         self.screens: dict[int, Screen] = {}
         self.private: list[PrivateTerminal] = []
@@ -277,7 +276,7 @@ class Terminals(Channels):
         """Something has happened: the window has another size, or the command was stopped, or both."""
         self.resize()
         stop = stopped_by(self.pid)
-        if stop:
+        if stop and self.job_control:
             self.stop(stop)
             self.resize()
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -445,6 +446,22 @@ def test_6_ctrl_c_at_a_command_that_dies_of_it(start, qrec, terminal):
     (task,) = qrec("ls", "--json").json
     assert (task["status"], task["signal"]) == ("cancelled", signal.SIGINT)
     assert qrec("log").out.split() == ["so", "far"]
+
+
+@pytest.mark.parametrize("how", ["--pty", "--no-pty"])
+def test_6_a_command_that_is_stopped_goes_on_when_it_is_continued(start, qrec, tmp_path, how):
+    """Without a terminal there is no shell that would continue qrec if it stopped with the command."""
+    process = start("-q", "run", how, "sh", "-c", "echo ready; until [ -e go ]; do sleep 0.02; done; echo over")
+    assert process.stdout.readline().split() == [b"ready"]
+    command = psutil.Process(running(qrec)["pid"])
+    command.suspend()
+    wait_until(lambda: command.status() == psutil.STATUS_STOPPED)
+    time.sleep(0.5)  # qrec shall do nothing, which no condition can show
+    assert psutil.Process(process.pid).status() != psutil.STATUS_STOPPED
+    command.resume()
+    (tmp_path / "go").touch()
+    assert process.stdout.read().split() == [b"over"]
+    assert process.wait() == 0
 
 
 @pytest.mark.parametrize("turn", range(5))

@@ -290,7 +290,8 @@ class SlurmExecutor(ShellExecutor):
         if self.is_early(job, answer):
             return self.note(task, task.status, {**note, **where}, job)
         if len(jobs) > 1:
-            told["tasks"] = [[one.jobid, one.state, one.exitcode, one.nodes] for one in jobs[:TASKS_KEPT]]
+            rows = sorted(jobs, key=lambda one: ("[" in one.jobid, joboutput.place_of(one.jobid)))
+            told["tasks"] = [[one.jobid, one.state, one.exitcode, one.nodes] for one in rows[:TASKS_KEPT]]
         return self.close(task, status, told, job)
 
     def is_early(self, job: Job, answer: Answer) -> bool:
