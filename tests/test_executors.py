@@ -34,5 +34,7 @@ class TestTmux(ExecutorContract):
 
     @pytest.fixture
     def command(self):
+        # One session stays: a server whose last one has just ended refuses the next that is asked for.
+        subprocess.run(["tmux", "new-session", "-d", "exec sleep 3600"], check=True, env=environment())
         yield lambda line: ("tmux", "new-session", "-d", line)
         subprocess.run(["tmux", "kill-server"], capture_output=True, env=environment())

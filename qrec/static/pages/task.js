@@ -529,6 +529,8 @@ const Usage = {
 
     async function draw() {
       const uPlot = await plotting();
+      await nextTick();
+      if (!shown.value) return; // the page was left meanwhile
       plots.forEach((plot) => plot.destroy());
       const sync = uPlot.sync("usage");
       plots = wanted.value.map(([key, label, paint, format], at) => {
