@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import kill_processes_of
-from tests.terminals import PATIENCE, Tmux, has, plain, ways
+from tests.terminals import PATIENCE, RECORDED, Tmux, has, plain, way, ways
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -28,14 +28,15 @@ Step = tuple[str, str]
 def watch(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Plays steps without qrec and with it, and compares the screens after each.
 
-    A step is `type TEXT`, `press KEY...`, `size ROWS COLUMNS`.
+    A step is `type TEXT`, `press KEY...`, `size ROWS COLUMNS`; `line` is what records, in sh.
     """
     monkeypatch.setenv("LESSHISTFILE", "-")
     rules = "set nocompatible noswapfile viminfo= shortmess+=I ruler nottyfast nowarn\n"
     (tmp_path / "user" / ".vimrc").write_text(rules)
     paths = ways(tmp_path)
 
-    def watch(*steps: Step) -> None:
+    def watch(*steps: Step, line: str = RECORDED) -> None:
+        paths["recorded"] = way(tmp_path / "recorded", line)
         with contextlib.ExitStack() as opened:
             both = [opened.enter_context(window(paths[way], tmp_path / way)) for way in ("native", "recorded")]
             settle_alike(both, "@")
@@ -96,11 +97,11 @@ def do(tmux: Tmux, action: str) -> None:
         tmux.resize((rows, columns))
 
 
+IN_ONE = RECORDED.replace("-q", "-q --one-stream")
 AT_PROMPT = "run echo code $?", "code 0"
 
 
 def test_vim(watch):
-    """The shell of `:!` prints where vim does at that moment: stdout might overtake that, see the manual."""
     watch(
         ("run q vim lines", "line 23"),
         ("type Onew text", "new text"),
@@ -109,10 +110,19 @@ def test_vim(watch):
         ("press C-z", "topped"),
         ("run fg", "line 28"),
         ("type G", "line 200"),
-        ("run :!echo from the shell >&2", "Press ENTER"),
-        ("press Enter", "line 200"),
         ("run :wq", "@"),
         ("run head -1 lines", "new text"),
+    )
+
+
+def test_vim_and_a_shell_in_it(watch):
+    """In one terminal, since vim ends the last line of such a shell on stderr, which might overtake stdout."""
+    watch(
+        ("run q vim lines", "line 23"),
+        ("run :!echo from the shell; echo and beside >&2", "Press ENTER"),
+        ("press Enter", "line 23"),
+        ("run :wq", "@"),
+        line=IN_ONE,
     )
 
 
@@ -181,9 +191,20 @@ def test_a_prompt_of_python(watch):
         ("type prinx", "prinx"),
         ("press BSpace", "prin"),
         ("run t('a', end='b\\n')", "ab"),
+        ("run exit(0)", "@"),
+        AT_PROMPT,
+    )
+
+
+def test_a_prompt_of_python_that_is_interrupted(watch):
+    """In one terminal, since it says so on stderr, and prompts again on stdout."""
+    watch(
+        ("run q python3 -q", ">>>"),
+        ("type not", "not"),
         ("press C-c", "KeyboardInterrupt"),
         ("run exit(0)", "@"),
         AT_PROMPT,
+        line=IN_ONE,
     )
 
 
