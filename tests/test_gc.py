@@ -105,7 +105,7 @@ def test_every_verb_reads_compressed_output_as_before(qrec, home, history):
     result = qrec("gc", "-y")
     assert result.returncode == 0, result
     assert result.out.startswith("the output of 2 tasks compressed: ")
-    names = [path.name for path in (home / "attempts").glob("*/*/*") if path.name != "timing"]
+    names = [path.name for path in (home / "attempts").glob("*/*/std*")]
     assert sorted(names) == ["stderr.gz", "stdout.gz", "stdout.gz", "stdout.gz"]
     assert history() == before
     for packed in (home / "attempts").rglob("*.gz"):
