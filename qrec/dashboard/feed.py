@@ -7,6 +7,7 @@ Nothing that comes over a socket changes anything.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -167,7 +168,10 @@ class Feed:
     # The threads
 
     def begin(self) -> None:
-        """Begin to look."""
+        """Begin to look; what changes from now on is told, however late the first look is."""
+        with contextlib.suppress(QrecError):  # then it is from the first look on
+            self.catch_up()
+        self.doors.give_back()
         for work in (self.follow_changes, self.follow_unfinished, self.follow_outputs):
             threading.Thread(target=self.kept_up, args=(work,), daemon=True, name=work.__name__).start()
 

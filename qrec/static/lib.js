@@ -6,7 +6,7 @@
 //
 // In templates, text is always text: nothing here makes HTML from strings.
 
-import { Fragment, computed, createApp, h, nextTick, onMounted, onUnmounted, reactive, ref, shallowReactive, shallowRef } from "/static/vendor/vue.runtime.esm-browser.prod.js";
+import { Fragment, computed, createApp, h, nextTick, onMounted, onScopeDispose, onUnmounted, reactive, ref, shallowReactive, shallowRef, watch } from "/static/vendor/vue.runtime.esm-browser.prod.js";
 import htm from "/static/vendor/htm.module.js";
 
 export * from "/static/vendor/vue.runtime.esm-browser.prod.js";
@@ -136,12 +136,13 @@ function connect(io) {
   wire = io({ transports: ["websocket", "polling"], reconnectionDelay: 300, reconnectionDelayMax: 4000 });
   for (const name of listeners.keys()) pass(name);
   wire.on("connect", () => {
+    const isLate = connection.since !== null; // the server tells of the last minute only
     clearTimeout(staleTimer);
     staleTimer = 0;
     connection.state = "live";
     connection.since = null;
     for (const room of rooms.keys()) wire.emit("watch", JSON.parse(room));
-    if (wasLive) resync();
+    if (wasLive || isLate) resync();
     wasLive = true;
   });
   wire.on("disconnect", (reason) => {
@@ -227,41 +228,68 @@ export function following(what, handlers, again) {
   onUnmounted(() => stops.forEach((stop) => stop()));
 }
 
-/** `call`, at once but then at most each `pause` ms, never twice at a time, and not while the tab is hidden. */
+/** `call`, at once but then at most each `pause` ms, never twice at a time, not while the tab is hidden, and not when the
+ *  component that wants it has gone. */
 export function calmly(call, pause = 250) {
   let wanted = false;
   let busy = false;
+  let isOver = false;
   async function go() {
     if (busy || document.hidden) return;
     busy = true;
     while (wanted && !document.hidden) {
       wanted = false;
       const began = performance.now();
-      await Promise.resolve(call()).catch(() => {});
+      await Promise.resolve(call()).catch(ifFault);
       await new Promise((done) => setTimeout(done, Math.max(0, pause - (performance.now() - began))));
     }
     busy = false;
   }
-  document.addEventListener("visibilitychange", () => wanted && go());
+  const seen = () => wanted && go();
+  document.addEventListener("visibilitychange", seen);
+  onScopeDispose(() => {
+    isOver = true;
+    wanted = false;
+    document.removeEventListener("visibilitychange", seen);
+  }, true);
   return () => {
-    wanted = true;
+    wanted = !isOver;
     go();
   };
 }
 
-/** What a page shows, and how it comes there: `told` is what `fetch` gave last, `trouble` why it gave nothing.
+/** Of what went wrong, tell of a fault of ours; what the server did not give comes with the next change. */
+function ifFault(error) {
+  if (!(error instanceof ApiError) && error.name !== "AbortError") reportError(error);
+}
+
+/** Tells calls apart that overtake each other: `const isNewest = begin()` before an await, `isNewest()` behind it. */
+export function turns() {
+  let newest = 0;
+  return () => {
+    const mine = (newest += 1);
+    return () => mine === newest;
+  };
+}
+
+/** What a page shows, and how it comes there: `told` is what `fetch`, when it was last asked, gave; `trouble` why not.
  *  `load` fetches it, `loadSoon` does so as changes come, at most each `pause` ms.  404 is told to `gone`, if that is there. */
 export function loading(fetch, pause, { gone } = {}) {
   const told = shallowRef(null);
   const trouble = ref("");
+  const begin = turns();
   let isFirst = true;
   async function load() {
+    const isNewest = begin();
     try {
-      told.value = await fetch();
+      const answer = await fetch();
+      if (!isNewest()) return;
+      told.value = answer;
       trouble.value = "";
       if (isFirst) backToPlace();
       isFirst = false;
     } catch (error) {
+      if (!isNewest()) return;
       if (error.status === 404) gone?.();
       trouble.value = error.message;
     }
@@ -327,6 +355,13 @@ export function whereabouts(tasks) {
     return every.length > 3 ? `${every.slice(0, 2).join(", ")} and ${count(every.length - 2)} more` : every.join(", ");
   };
   return [["Folder", told("pwd")], ["User", told("user")], ["Host", told("host")]].filter(([, words]) => words);
+}
+
+/** The words in a field, as they are typed; `of` gives those of them that hold, which come later and without spaces. */
+export function draft(of) {
+  const words = ref(of());
+  watch(of, (held) => held !== words.value.trim() && (words.value = held));
+  return words;
 }
 
 // Keyboard
@@ -856,6 +891,7 @@ export const Header = {
   emits: ["search"],
   setup(props, { emit, attrs }) {
     const field = ref(null);
+    const words = draft(() => props.search ?? "");
     keys([["/", "search", () => (field.value.focus(), field.value.select())]]);
     const submit = (event) => {
       event.preventDefault();
@@ -881,8 +917,8 @@ export const Header = {
             placeholder="Search commands and output"
             autocomplete="off"
             spellcheck="false"
-            value=${props.search ?? ""}
-            onInput=${(event) => emit("search", event.target.value, false)}
+            value=${words.value}
+            onInput=${(event) => ((words.value = event.target.value), emit("search", words.value, false))}
             onKeydown=${(event) => event.key === "Escape" && field.value.blur()}
           />
           <kbd aria-hidden="true">/</kbd>

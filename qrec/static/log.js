@@ -250,10 +250,11 @@ export const LogView = {
     const url = (name, values) =>
       `/tasks/${encodeURIComponent(props.uid)}/${name}${query({
         attempt: props.attempt,
-        stream: state.stream === "both" ? "" : state.stream,
+        stream: streamed(),
         ...values,
       })}`;
     const framed = () => (state.frames ? 1 : "");
+    const streamed = () => (state.stream === "both" ? "" : state.stream);
 
     // Geometry.  At a part p of the way, row p * total is at p * height in the view: from the first row at the top to
     // the last at the bottom, whatever their heights and however much the scroll bar is coarser than they are.
@@ -416,20 +417,28 @@ export const LogView = {
 
     async function fetchLines(wanted, first = -1) {
       asked?.stop.abort();
-      const mine = (asked = { stop: new AbortController(), first });
+      const stop = new AbortController();
+      const answer = getJson(url("log.json", { ...wanted, frames: framed() }), { signal: stop.signal });
+      const mine = (asked = { stop, first, answer });
       let told = null;
       try {
-        told = await getJson(url("log.json", { ...wanted, frames: framed() }), { signal: mine.stop.signal });
+        told = await answer;
       } catch (error) {
         if (error.name !== "AbortError" && !isOver && asked === mine) {
           state.trouble = error.message;
-          setTimeout(draw, RETRY); // asks again for what is missing
+          setTimeout(askAgain, RETRY);
         }
       }
       if (isOver || asked !== mine) return null;
       asked = null;
       if (told) take(told);
       return told;
+    }
+
+    /** Ask for what is missing: rows that are seen, or all. */
+    function askAgain() {
+      if (state.loaded) draw();
+      else if (!isOver && !asked) begin();
     }
 
     /** A line as it was before, if it has not changed: what is drawn of it can stay. */
@@ -465,11 +474,14 @@ export const LogView = {
       if (isBusy) return;
       isBusy = true;
       while (isWanted && !isOver && !document.hidden) {
-        isWanted = false;
         const pause = PAUSE - (performance.now() - lastLook);
         if (pause > 0) await new Promise((done) => setTimeout(done, pause));
-        lastLook = performance.now();
-        await look();
+        else if (asked) await asked.answer.catch(() => {}); // what somebody waits for comes first
+        else {
+          isWanted = false;
+          lastLook = performance.now();
+          await look();
+        }
       }
       isBusy = false;
     }
@@ -493,6 +505,7 @@ export const LogView = {
     const shown = () => isWanted && refresh();
 
     following({ task: props.uid }, { grew: (told) => told.uid === props.uid && refresh() }, refresh);
+    watch(() => props.started, anew);
     watch(() => props.running, (now) => {
       if (now) state.growing = true;
       refresh();
@@ -532,8 +545,10 @@ export const LogView = {
     }
 
     async function goToError() {
+      const address = url("search.json", { error: 1, frames: framed() });
       try {
-        const told = await getJson(url("search.json", { error: 1, frames: framed() }));
+        const told = await getJson(address);
+        if (isOver || address !== url("search.json", { error: 1, frames: framed() })) return; // other lines by now
         if (!told.count) toast("No line tells of an error.");
         else {
           goToRow(told.lines[0] - 1);
@@ -629,7 +644,7 @@ export const LogView = {
       try {
         const told = await getJson(url("search.json", wanted), { signal: searchStop.signal });
         if (mine !== search) return;
-        found.value = { ...told, words: state.words };
+        found.value = { ...told, words: wanted.q };
         state.hit = -1;
         if (jump && told.lines.length) nextHit(1, true);
       } catch (error) {
@@ -766,15 +781,17 @@ export const LogView = {
       if (state.words) seek(false);
     }
 
+    let framedAt = 1; // the line that was at the top: while it is fetched again, no other is
     async function setFrames(on, line) {
-      const now = line || lines.get(Math.floor(position))?.n || 1;
+      framedAt = line || lines.get(Math.floor(position))?.n || framedAt;
       const follow = state.follow;
       state.frames = on;
       forget();
-      const told = await fetchLines({ at: now, count: AT_ONCE });
-      if (told && !follow) goToRow(told.first - 1);
-      state.follow = follow && !line;
       if (state.words) seek(false);
+      const told = await fetchLines({ at: framedAt, count: AT_ONCE });
+      if (!told) return; // something else was asked for meanwhile
+      if (!follow) goToRow(told.first - 1);
+      state.follow = follow && !line;
       draw();
     }
 
@@ -801,9 +818,10 @@ export const LogView = {
       const [from, to] = linked.value ? [linked.value.from, linked.value.to] : [1, state.total];
       if (to - from >= COPIED) return toast(`More than ${count(COPIED)} lines: download them instead.`, "bad");
       const parts = [];
+      const stream = streamed();
       try {
         for (let at = from; at <= to; ) {
-          const told = await getJson(url("log.json", { from: at, count: Math.min(2000, to - at + 1) }));
+          const told = await getJson(url("log.json", { stream, from: at, count: Math.min(2000, to - at + 1) }));
           if (!told.lines.length) break;
           parts.push(...told.lines.map((line) => pieces(line.text).map((piece) => piece.text).join("")));
           at += told.lines.length;

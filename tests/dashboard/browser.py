@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import resources
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Error, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, Request, Response, Route, expect, sync_playwright
 
 from tests.dashboard.served import Served
 
@@ -73,11 +75,11 @@ def page(look: Callable[..., Page]) -> Page:
     return look(color_scheme="light")
 
 
-def visit(page: Page, server: Served, path: str = "/tasks") -> None:
+def visit(page: Page, server: Served, path: str = "/tasks", **settings: Any) -> None:
     """Show a page of a server, with a session."""
     if not page.context.cookies():
         page.context.request.get(server.url(), max_redirects=0)
-    page.goto(server.base + path)
+    page.goto(server.base + path, **settings)
 
 
 def chord(page: Page, *keys: str) -> None:
@@ -89,6 +91,31 @@ def chord(page: Page, *keys: str) -> None:
     )
     for key in keys:
         page.keyboard.press(key)
+
+
+def held(page: Page, address: str) -> Callable[[], None]:
+    """From now on, requests for addresses that match wait until this is called; they were answered when it returns."""
+    waiting: list[Route] = []
+    released: list[bool] = []
+
+    def answers(request: Request, response: Response) -> bool:
+        return response.request == request
+
+    def wait(route: Route) -> None:
+        if released:
+            route.continue_()
+        else:
+            waiting.append(route)
+
+    def release() -> None:
+        released.append(True)
+        for route in waiting:
+            with page.expect_response(partial(answers, route.request)):
+                route.continue_()
+        page.evaluate("new Promise((done) => setTimeout(() => requestAnimationFrame(done), 100))")  # and shown
+
+    page.route(re.compile(address), wait)
+    return release
 
 
 def noted(page: Page, selector: str) -> Callable[[], str]:
@@ -143,5 +170,5 @@ def overflow(page: Page) -> int:
 
 
 __all__ = [
-    "DESK", "PHONE", "Error", "browser", "chord", "findings", "look", "noted", "overflow", "page", "visit",
+    "DESK", "PHONE", "Error", "browser", "chord", "findings", "held", "look", "noted", "overflow", "page", "visit",
 ]  # fmt: skip

@@ -202,10 +202,10 @@ def in_turn(*lines: str, pause: float = 0.05) -> str:
     return "; ".join(steps[:-1])
 
 
-#: Uses the CPU, and goes on until its use was looked at twice.
-BUSY = """\
-i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done
-until [ "$(cat "$QREC_HOME"/attempts/*/*/series 2>/dev/null | wc -l)" -ge 2 ]; do sleep 0.05; done"""
+#: Goes on until its use was looked at twice.
+MEASURED = 'until [ "$(cat "$QREC_HOME"/attempts/*/*/series 2>/dev/null | wc -l)" -ge 2 ]; do sleep 0.05; done'
+#: Uses the CPU, and goes on as long.
+BUSY = f"i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; {MEASURED}"
 
 
 def free_port() -> int:

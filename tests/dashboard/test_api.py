@@ -275,7 +275,7 @@ def test_cancel_ends_a_task(kind, serve, start, qrec):
     assert not told["can"]["delete"]["enabled"]
     assert served.delete("/api/tasks/1").status == 409
     assert served.post("/api/tasks/1/cancel").status == 200
-    assert running.wait(30) != 0
+    assert running.wait(60) != 0
     wait_until(lambda: served.get("/tasks/1.json").json["task"]["status"] == "cancelled")
 
 

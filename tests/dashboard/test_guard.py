@@ -85,7 +85,7 @@ def test_a_name_that_resolves_is_admitted_with_that_name(serve):
     assert served.first_url.startswith(f"http://{name}:")
 
     def ask(host: str) -> int:
-        connection = http.client.HTTPConnection(address, served.port, timeout=30)
+        connection = http.client.HTTPConnection(address, served.port, timeout=60)
         connection.request("GET", "/tasks.json", headers={"Host": host})
         status = connection.getresponse().status
         connection.close()

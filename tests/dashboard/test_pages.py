@@ -11,8 +11,8 @@ from playwright.sync_api import expect
 
 from qrec.api import Qrec
 from qrec.task import Status, Task, new_uid
-from tests.dashboard.browser import PHONE, chord, findings, noted, overflow, visit
-from tests.dashboard.served import BUSY, free_port, in_turn
+from tests.dashboard.browser import PHONE, chord, findings, held, noted, overflow, visit
+from tests.dashboard.served import BUSY, MEASURED, free_port, in_turn
 from tests.helpers import wait_until
 
 pytestmark = pytest.mark.timeout(180)
@@ -138,6 +138,29 @@ def test_filters_live_in_the_address(qrec, server, page):
     expect(page.get_by_role("heading", name="Nothing matches")).to_be_visible()
 
 
+def test_the_words_of_a_search_may_be_typed_with_pauses(qrec, server, page):
+    """The space before the pause is not taken away."""
+    qrec("run", "-q", "--", "echo", "two words")
+    visit(page, server)
+    page.get_by_role("searchbox").focus()
+    page.keyboard.type("two ")
+    expect(page).to_have_url(re.compile(r"q=two$"))
+    page.keyboard.type("words")
+    expect(page).to_have_url(re.compile(r"q=two\+words$"))
+
+
+def test_a_filter_is_not_answered_with_what_was_asked_before_it(qrec, server, page):
+    """The browser asks for the first rows before there is a program."""
+    for word in "hay", "needle":
+        qrec("run", "-q", "--", "echo", word)
+    release = held(page, r"/tasks\.json\?limit=100$")
+    visit(page, server, wait_until="commit")
+    page.get_by_role("searchbox").fill("needle")
+    expect(rows(page)).to_have_count(1)
+    release()
+    expect(rows(page)).to_have_count(1)
+
+
 def test_a_filter_that_makes_no_sense_is_said_in_a_sentence(qrec, server, page):
     page.forgiven.append("400 (BAD REQUEST)")
     visit(page, server, "/tasks?longer=soon")
@@ -227,7 +250,7 @@ def test_a_job_is_called_by_its_name(qrec, server, page):
 def test_what_runs_shows_what_it_uses_now(qrec, start, server, page):
     start("run", "--", "sleep", "600")
     visit(page, server)
-    expect(rows(page).first.locator(".memory .counting")).to_have_text(re.compile(r"[kM]B$"), timeout=30_000)
+    expect(rows(page).first.locator(".memory .counting")).to_have_text(re.compile(r"[kM]B$"))
 
 
 def test_the_keyboard_is_enough(qrec, server, page):
@@ -293,7 +316,7 @@ def test_several_are_run_again_cancelled_compared_and_deleted(qrec, start, serve
     rows(page).first.get_by_label("Select task 3").check()
     page.get_by_role("region").get_by_role("button", name="Cancel").click()
     page.get_by_role("dialog").get_by_role("button", name="Cancel", exact=True).last.click()
-    expect(rows(page).first.locator(".state")).to_have_text("cancelled")
+    expect(rows(page).locator(".state")).to_have_text(["cancelled", "complete", "complete"])
     page.get_by_label("Select task 1").check()
     page.get_by_label("Select task 2").check()
     page.get_by_role("region").get_by_role("button", name="Delete").click()
@@ -401,6 +424,25 @@ def test_a_rerun_asks_and_shows_the_next_attempt(qrec, server, page):
     expect(page).to_have_url(re.compile("attempt=1"))
 
 
+def test_what_comes_late_is_not_shown_for_what_was_asked_since(qrec, server, page):
+    qrec("run", "-q", "--", "sh", "-c", "test -e x || { touch x; exit 3; }")
+    qrec("rerun", "-q", "1", check=True)
+    release = held(page, r"/tasks/[^/]+\.json$")
+    visit(page, server, "/tasks/1")
+    expect(page.locator("header")).to_be_visible()
+    for key in "yYipw":
+        page.keyboard.press(key)
+    release()
+    expect(status(page)).to_contain_text("complete")
+    release = held(page, r"/tasks/[^/]+\.json\?attempt=1$")
+    page.get_by_label("attempt").select_option("1")
+    expect(page).to_have_url(re.compile("attempt=1$"))
+    with page.expect_response(re.compile(r"/tasks/[^/]+\.json$")):
+        page.go_back()
+    release()
+    expect(status(page)).to_contain_text("complete")
+
+
 def test_a_running_task_is_cancelled_and_deleted(qrec, start, server, page):
     page.forgiven.append(JUST_GONE)
     start("run", "--", "sleep", "600")
@@ -461,9 +503,9 @@ def test_usage_is_plotted_on_one_clock(qrec, server, page):
     expect(plots.filter(has_text="CPU").locator("canvas")).to_be_visible()
     expect(plots.filter(has_text="Memory").locator("canvas")).to_be_visible()
     page.locator(".usage .u-over").first.hover()
-    places = page.evaluate("[...document.querySelectorAll('.usage .u-cursor-x')].map((line) => line.style.transform)")
-    assert len(set(places)) == 1
-    assert "translate" in places[0]
+    places = "[...document.querySelectorAll('.usage .u-cursor-x')].map((line) => line.style.transform)"
+    wait_until(lambda: len(set(page.evaluate(places))) == 1)
+    assert "translate" in page.evaluate(places)[0]
 
 
 def test_edited_commands_run_where_that_is_allowed(qrec, serve, page):
@@ -610,13 +652,14 @@ def test_nothing_moves_for_those_who_want_no_motion(server, look, start):
 
 
 def test_the_log_and_the_plots_share_a_clock(qrec, server, page):
-    qrec("run", "-q", "--", "sh", "-c", in_turn(*(f"line {n}" for n in range(1, 9)), pause=0.2))
+    lines = in_turn(*(f"line {n}" for n in range(1, 9)), pause=0.2)
+    qrec("run", "-q", "--", "sh", "-c", f"{lines}; {MEASURED}")
     visit(page, server, "/tasks/1")
     expect(page.locator(".usage canvas").first).to_be_visible()
     line = page.get_by_text("line 5", exact=True)
     line.hover()
     transform = "getComputedStyle(document.querySelector('.usage .u-cursor-x')).transform"
-    wait_until(lambda: float(page.evaluate(transform).split(",")[4]) > 100)
+    wait_until(lambda: float(page.evaluate(transform).split(",")[4]) > 0)  # it stands at -10 when nothing is pointed at
     plot = page.locator(".usage .u-over").first
     box = plot.bounding_box()
     plot.click(position={"x": box["width"] - 4, "y": 10})

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from qrec.api import Qrec
 from qrec.jobs import Jobs, Submission
 from qrec.task import Status
-from tests.dashboard.browser import PHONE, chord, findings, overflow, visit
+from tests.dashboard.browser import PHONE, chord, findings, held, overflow, visit
 from tests.helpers import wait_until
 from tests.queueing import Marks, end_all, find, job, jobs, stands, start_worker, worker
 
@@ -124,6 +124,20 @@ def test_keys_alone_walk_through_the_graph(server, pipeline, page):
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(r"/tasks/\d+$"))
+
+
+def test_keys_may_be_faster_than_the_server(server, pipeline, page):
+    visit(page, server, "/queues/default?job=prep")
+    panel = page.locator(".chosen-job")
+    expect(panel.locator("h2")).to_contain_text("prep")
+    release = held(page, "/job.json")
+    page.locator("svg.graph").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".node.chosen > text")).to_have_text("train")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".node.chosen > text")).to_have_text("clean")
+    release()
+    expect(panel.locator("h2")).to_contain_text("clean")
 
 
 def scale(page) -> float:

@@ -38,7 +38,9 @@ const samples = shallowRef([]);
 /** `about`: the machine, and what runs. */
 const { told: about, trouble, loadSoon } = loading(async () => {
   const told = await getJson("/live.json");
-  samples.value = (told.columns[0] || []).map((_, at) => Object.fromEntries(told.names.map((name, column) => [name, told.columns[column][at]])));
+  const known = (told.columns[0] || []).map((_, at) => Object.fromEntries(told.names.map((name, column) => [name, told.columns[column][at]])));
+  const since = samples.value.filter((one) => one.at > (known.at(-1)?.at || 0)); // what came while this was under way
+  samples.value = [...known, ...since];
   return told;
 }, 1000);
 const ranges = [["", "15 min", 900], ["5m", "5 min", 300], ["1m", "1 min", 60]];
@@ -282,6 +284,7 @@ const Live = {
     });
     onUnmounted(() => {
       stops.forEach((one) => one());
+      document.removeEventListener("visibilitychange", follow);
       stop?.();
     });
     const titled = computed(() => (about.value?.count ? `(${count(about.value.count)}) ` : ""));

@@ -18,6 +18,7 @@ import {
   confirm,
   copy,
   count,
+  draft,
   duration,
   following,
   getJson,
@@ -39,6 +40,7 @@ import {
   shallowRef,
   some,
   toast,
+  turns,
   watch,
   whereabouts,
 } from "/static/lib.js";
@@ -95,50 +97,61 @@ const graphAddress = () =>
 const listAddress = () =>
   `${HERE}.json${query({ status: chosen.status, q: chosen.q, finished: chosen.finished, limit: chosen.n || PAGE })}`;
 
+// Of answers, that to the newest question counts, if that is what the address still asks.
 const LOADERS = {
-  graph: async () => {
+  graph: async (isNewest) => {
     const address = graphAddress();
     const told = await getJson(address);
-    if (address === graphAddress()) graph.value = { ...told, key: chosen.unfold + chosen.open };
+    if (isNewest() && address === graphAddress()) graph.value = { ...told, key: chosen.unfold + chosen.open };
     return null;
   },
-  list: async () => {
+  list: async (isNewest) => {
     const address = listAddress();
     const told = await getJson(address);
-    if (address === listAddress()) list.value = told;
+    if (isNewest() && address === listAddress()) list.value = told;
     return told;
   },
-  timeline: async () => {
-    timeline.value = await getJson(`${HERE}/timeline.json`);
+  timeline: async (isNewest) => {
+    const told = await getJson(`${HERE}/timeline.json`);
+    if (isNewest()) timeline.value = told;
     return null;
   },
 };
 
+const [beginLoad, beginJob] = [turns(), turns()];
+
 async function loadJob() {
   const wanted = chosen.job;
+  const isNewest = beginJob();
+  const isWanted = () => isNewest() && wanted === chosen.job;
   if (!wanted || wanted.startsWith("group:")) {
     job.value = null;
     return;
   }
   try {
     const told = await getJson(`${HERE}/job.json${query({ job: wanted })}`);
-    if (wanted === chosen.job) job.value = told;
+    if (isWanted()) job.value = { ...told, wanted };
   } catch (error) {
-    if (error.status === 404 && wanted === chosen.job) job.value = null;
-    else throw error;
+    if (!isWanted()) return;
+    if (error.status !== 404) throw error;
+    job.value = null;
   }
 }
 
 let isFirst = true;
 
 async function load() {
+  const isNewest = beginLoad();
   try {
-    const [told] = await Promise.all([LOADERS[view.value](), loadJob()]);
-    queue.value = told || (await getJson(`${HERE}.json?limit=0`));
+    const [told] = await Promise.all([LOADERS[view.value](isNewest), loadJob()]);
+    const whole = told || (await getJson(`${HERE}.json?limit=0`));
+    if (!isNewest()) return;
+    queue.value = whole;
     trouble.value = "";
     if (isFirst) backToPlace();
     isFirst = false;
   } catch (error) {
+    if (!isNewest()) return;
     trouble.value = error.status === 404 ? "This queue is not there any more." : error.message;
   }
 }
@@ -167,7 +180,7 @@ watch(() => [job.value?.job.uid, graph.value], async ([uid, drawn], [before]) =>
 // Selecting
 
 const select = (uid) => choose({ job: uid || "" }, { replace: Boolean(uid && chosen.job) });
-const selected = computed(() => (chosen.job && job.value?.job.uid) || chosen.job);
+const selected = computed(() => (job.value?.wanted === chosen.job && job.value.job.uid) || chosen.job);
 const openJob = (one) => location.assign(`/tasks/${one.number}`);
 
 /** Enter on a box of the graph: a group is unfolded, a job opened. */
@@ -473,11 +486,12 @@ const Row = (props) => {
 };
 Row.props = ["one"];
 
+const words = draft(() => chosen.q);
 let typing = 0;
 const typed = (event) => {
   clearTimeout(typing);
-  const { value } = event.target;
-  typing = setTimeout(() => choose({ q: value.trim(), n: "" }, { replace: true }), 200);
+  words.value = event.target.value;
+  typing = setTimeout(() => choose({ q: words.value.trim(), n: "" }, { replace: true }), 200);
 };
 
 const ListView = () => {
@@ -488,7 +502,7 @@ const ListView = () => {
   return html`
     <div class="list-view">
       <div class="toolbar">
-        <input class="filter" type="search" aria-label="Filter jobs" placeholder="Filter by name, command, tag" value=${chosen.q} autocomplete="off" spellcheck="false" onInput=${typed} />
+        <input class="filter" type="search" aria-label="Filter jobs" placeholder="Filter by name, command, tag" value=${words.value} autocomplete="off" spellcheck="false" onInput=${typed} />
         <label><input type="checkbox" checked=${chosen.finished === "0"} onChange=${(event) => choose({ finished: event.target.checked ? "0" : "", n: "" })} /> Hide finished</label>
         ${filtered && html`<button class="link" onClick=${() => choose({ status: "", q: "", finished: "", n: "" })}>Clear filters</button>`}
         <span class="muted" role="status">${found === total ? some(total, "job") : `${count(found)} of ${some(total, "job")}`}</span>
@@ -588,7 +602,7 @@ function onTabKey(event) {
   event.preventDefault();
   const at = (VIEWS.findIndex(([name]) => name === view.value) + step + VIEWS.length) % VIEWS.length;
   choose({ view: at ? VIEWS[at][0] : "" });
-  nextTick(() => document.getElementById(`tab-${VIEWS[at][0]}`).focus());
+  nextTick(() => document.getElementById(`tab-${VIEWS[at][0]}`)?.focus());
 }
 
 const Queue = {

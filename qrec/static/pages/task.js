@@ -46,6 +46,7 @@ import {
   showDialog,
   size,
   toast,
+  turns,
   watch,
   whereabouts,
 } from "/static/lib.js";
@@ -81,7 +82,7 @@ window.addEventListener("popstate", () => Object.assign(place, fromAddress()));
 const task = computed(() => told.value?.task);
 const newest = computed(() => told.value?.current ?? 1);
 const current = computed(() => told.value?.attempts.at(-1)); // the newest attempt
-const shownAttempt = computed(() => place.attempt || newest.value);
+const shownAttempt = computed(() => task.value?.attempt ?? 1); // what the address asks for comes with an answer
 const isOld = computed(() => shownAttempt.value !== newest.value);
 const running = computed(() => !isOld.value && Boolean(task.value) && !isFinal(task.value.status));
 const name = computed(() => task.value?.number ?? uid);
@@ -342,14 +343,15 @@ const Words = {
     };
     const saveNote = async (event) => {
       event.preventDefault();
-      const message = draft.value.trim();
-      if (await trying(() => post(address("note"), { message }))) draft.value = null;
+      const words = draft.value;
+      if ((await trying(() => post(address("note"), { message: words.trim() }))) && draft.value === words) draft.value = null;
       loadSoon();
     };
     const saveTags = async (event) => {
       event.preventDefault();
-      const add = tag.value.split(/[\s,]+/).filter(Boolean);
-      if (!add.length || (await trying(() => post(address("tag"), { add })))) tag.value = null;
+      const words = tag.value;
+      const add = words.split(/[\s,]+/).filter(Boolean);
+      if ((!add.length || (await trying(() => post(address("tag"), { add })))) && tag.value === words) tag.value = null;
       loadSoon();
     };
     const untag = async (one) => {
@@ -507,6 +509,7 @@ const PLOTS = [
 
 const Usage = {
   setup() {
+    const shown = ref(null);
     const series = shallowRef(null);
     const boxes = reactive({});
     let plots = [];
@@ -514,8 +517,8 @@ const Usage = {
     const wanted = computed(() => PLOTS.filter(([key]) => series.value?.[key]));
 
     async function fetchSeries() {
-      const told = await getJson(`/tasks/${uid}/usage.json${query({ attempt: place.attempt })}`).catch(() => null);
-      if (!told || !told.columns.length || told.columns[0].length < 2) return;
+      const told = await getJson(`/tasks/${uid}/usage.json${query({ attempt: shownAttempt.value })}`).catch(() => null);
+      if (!shown.value || !told || !told.columns.length || told.columns[0].length < 2) return;
       const by = Object.fromEntries(told.names.map((one, at) => [one, told.columns[at]]));
       const disk = by.read?.map((value, at) => (value ?? 0) + (by.written[at] ?? 0));
       if (disk?.some((value) => value > 1000)) by.disk = disk;
@@ -526,12 +529,18 @@ const Usage = {
       if (same) plots.forEach((plot, at) => plot.setData([by.seconds, by[wanted.value[at][0]]]));
       else await draw();
     }
+    const fetchSoon = calmly(fetchSeries, 1000);
+
+    function clear() {
+      plots.forEach((plot) => plot.destroy());
+      plots = [];
+    }
 
     async function draw() {
-      const uPlot = await plotting();
+      const uPlot = await trying(plotting);
       await nextTick();
-      if (!shown.value) return; // the page was left meanwhile
-      plots.forEach((plot) => plot.destroy());
+      if (!uPlot || !shown.value) return; // the page was left meanwhile
+      clear();
       const sync = uPlot.sync("usage");
       plots = wanted.value.map(([key, label, paint, format], at) => {
         const box = boxes[key];
@@ -575,20 +584,20 @@ const Usage = {
       }
     });
     watch(isDark, () => nextTick(draw));
-    watch(running, (is, was) => was && !is && fetchSeries());
+    watch(running, (is, was) => was && !is && fetchSoon());
     const resize = new ResizeObserver(() => {
       for (const plot of plots) plot.setSize({ width: plot.root.parentElement.clientWidth, height: plot.height });
     });
-    const shown = ref(null);
-    onMounted(async () => {
-      await fetchSeries();
-      if (shown.value) resize.observe(shown.value);
-      timer = setInterval(() => running.value && !document.hidden && fetchSeries(), 2000);
+    onMounted(() => {
+      fetchSoon();
+      resize.observe(shown.value);
+      timer = setInterval(() => running.value && fetchSoon(), 2000);
     });
     onUnmounted(() => {
       clearInterval(timer);
       resize.disconnect();
-      plots.forEach((plot) => plot.destroy());
+      clear();
+      pointed.value = null;
     });
     const valueAt = (key) => {
       const { seconds } = series.value;
@@ -620,12 +629,16 @@ const Why = {
   setup() {
     const why = shallowRef(null);
     const sentence = ref("");
+    const begin = turns();
     const fetchWhy = async () => {
+      const isNewest = begin();
+      let answer = null;
       try {
-        why.value = await getJson(`/tasks/${uid}/why.json${query({ attempt: place.attempt })}`);
+        answer = await getJson(`/tasks/${uid}/why.json${query({ attempt: shownAttempt.value })}`);
       } catch (error) {
-        sentence.value = error.message;
+        if (isNewest()) sentence.value = error.message;
       }
+      if (isNewest()) why.value = answer;
     };
     onMounted(fetchWhy);
     watch(() => [task.value?.status, shownAttempt.value].join(), fetchWhy);
@@ -718,19 +731,22 @@ const Compare = {
   setup() {
     const found = shallowRef(null);
     const sentence = ref("Comparing…");
+    const begin = turns();
     const fetchDiff = async () => {
       if (place.tab !== "compare") return;
+      const isNewest = begin();
       found.value = null;
       sentence.value = "Comparing…";
       const wanted = { attempt: place.with_attempt, with: uid, with_attempt: shownAttempt.value };
       try {
-        found.value = await getJson(`/tasks/${encodeURIComponent(place.with || uid)}/diff.json${query(wanted)}`);
+        const answer = await getJson(`/tasks/${encodeURIComponent(place.with || uid)}/diff.json${query(wanted)}`);
+        if (isNewest()) found.value = answer;
       } catch (error) {
-        sentence.value = error.message;
+        if (isNewest()) sentence.value = error.message;
       }
     };
     onMounted(fetchDiff);
-    watch(() => [place.with, place.attempt, place.with_attempt].join(), fetchDiff);
+    watch(() => [place.with, shownAttempt.value, place.with_attempt].join(), fetchDiff);
     return () => {
       if (!found.value) return html`<p class="muted">${sentence.value}</p>`;
       const { first, second, output, same } = found.value;
@@ -1026,6 +1042,9 @@ const Screen = {
 
 // The page
 
+/** What is done with the task as it was told; nothing before. */
+const onTask = (call) => () => (task.value ? call(task.value) : false);
+
 const PARTS = { output: Output, why: Why, panel: Panel, details: Details, attempts: Attempts, compare: Compare };
 
 const TaskPage = {
@@ -1034,14 +1053,14 @@ const TaskPage = {
     onMounted(load);
     watch(() => place.attempt, load);
     keys([
-      ["y", "copy the command", () => copy(task.value.command, "Command copied")],
-      ["Y", "copy as a shell command", () => copy(shellLine(), "Copied as a shell command")],
-      ["i", "copy the uid", () => copy(task.value.uid, "Uid copied")],
-      ["p", "copy the folder", () => copy(task.value.pwd, "Folder copied")],
+      ["y", "copy the command", onTask((one) => copy(one.command, "Command copied"))],
+      ["Y", "copy as a shell command", onTask(() => copy(shellLine(), "Copied as a shell command"))],
+      ["i", "copy the uid", onTask((one) => copy(one.uid, "Uid copied"))],
+      ["p", "copy the folder", onTask((one) => copy(one.pwd, "Folder copied"))],
       ["o", "output", () => go({ tab: "output" })],
       ["d", "details", () => go({ tab: "details" })],
       ["h", "attempts", () => go({ tab: "attempts" })],
-      ["w", "why it failed", () => tabs.value.some(([key]) => key === "why") && go({ tab: "why" })],
+      ["w", "why it failed", onTask(() => tabs.value.some(([key]) => key === "why") && go({ tab: "why" }))],
       ["=", "compare with another task", compareWith],
       ...(readOnly
         ? []

@@ -116,9 +116,10 @@ let loads = 0;
 async function load({ isBack = false } = {}) {
   const mine = (loads += 1);
   loading.value = true;
+  const early = ahead; // what it tells is good for the address that was opened
+  ahead = null;
   try {
-    const told = (await ahead) || (await fetchPage());
-    ahead = null;
+    const told = (await early) || (mine === loads && (await fetchPage()));
     if (mine === loads) await showAtFirst(told);
     if (mine !== loads) return;
     show(told);
@@ -160,6 +161,7 @@ function show(told) {
 async function update() {
   if (loading.value) return;
   const uids = new Set(changed);
+  const before = loads;
   changed.clear();
   let told;
   try {
@@ -172,9 +174,11 @@ async function update() {
   const now = new Map(told.tasks.map((task) => [task.uid, task]));
   const left = rows.value.filter((task) => uids.has(task.uid) && !now.has(task.uid) && !gone.has(task.uid)).slice(0, 20);
   await Promise.all(left.map((task) => lookAt(task.uid, now)));
+  if (before !== loads) return; // another page is shown by now
   const shown = new Set(rows.value.map((task) => task.uid));
   answer.value = told;
-  rows.value = rows.value.map((task) => (now.has(task.uid) ? { ...task, ...now.get(task.uid) } : task));
+  const isNew = ({ uid }) => now.has(uid) && !changed.has(uid); // of the others an event has told more since
+  rows.value = rows.value.map((task) => (isNew(task) ? { ...task, ...now.get(task.uid) } : task));
   waiting.value = firstPage.value ? told.tasks.filter((task) => !shown.has(task.uid)) : [];
 }
 
