@@ -670,7 +670,7 @@ print(json.dumps({
     "environment": sorted(f"{name!r}={value!r}" for name, value in os.environb.items() if name != b"_"),
     "leads": os.getpgrp() == os.getpid(), "same group": os.getpgrp() == int(sys.argv[1]),
     "same session": os.getsid(0) == int(sys.argv[2]), "terminal": terminal is not None, "front": front,
-    "argv": sys.argv[3:], "stdin": os.path.basename(os.readlink("/proc/self/fd/0")).split(":")[0],
+    "argv": sys.argv[3:], "stdin": os.readlink("/proc/self/fd/0").split(":")[0].rstrip("0123456789"),
     "tty": [os.isatty(number) for number in (0, 1, 2)], "ids": [os.getuid(), os.getgid(), os.getgroups()],
     "affinity": sorted(os.sched_getaffinity(0)), "oom": open("/proc/self/oom_score_adj").read(),
     "dumpable": status["NoNewPrivs"], "scheduler": os.sched_getscheduler(0), "personality": status["Seccomp"],

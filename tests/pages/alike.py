@@ -27,9 +27,13 @@ DIFFERENT = [
 ]  # fmt: skip
 
 
+#: A line that comes only where somebody else's server has the port.
+TAKEN = re.compile(r"^qrec: port \d+ is taken; .*\n", re.M)
+
+
 def plain(text: str) -> str:
     """The text with its differences gone."""
-    return "".join(f"{plain_line(line)}\n" for line in text.strip("\n").splitlines())
+    return "".join(f"{plain_line(line)}\n" for line in TAKEN.sub("", text).strip("\n").splitlines())
 
 
 def plain_line(line: str) -> str:
