@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Check = Callable[[bytes, int, int], bool]
 
 REDACTED = "[redacted]"
+PASSES = 16  #: over one line at most: an expression of a user's may find something in whatever it leaves
 LINE_LIMIT = 64 * 1024  #: bytes of an incomplete line that a filter holds back
 UTF8 = ("utf-8", "surrogateescape")  #: any bytes at all become text and the same bytes again
 TEXT = ("utf-8", "surrogatepass")  #: any text at all becomes bytes and the same text again
@@ -390,7 +391,17 @@ class Redactor:
         return lines
 
     def line(self, text: str, bits: int) -> tuple[str, int]:
-        """One line without secrets, and how many there were."""
+        """One line without secrets, and how many there were; one may show only when that before it is gone."""
+        count = 0
+        for _ in range(PASSES):
+            text, found = self.once(text, bits)
+            count += found
+            if not found:
+                break
+        return text, count
+
+    def once(self, text: str, bits: int) -> tuple[str, int]:
+        """One pass of all rules over a line."""
         count = 0
         for rule in self.rules(bits):
             done, at = [], 0
