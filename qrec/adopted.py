@@ -11,6 +11,7 @@ import json
 import os
 import re
 import select
+import signal
 import struct
 import sys
 import time
@@ -41,6 +42,7 @@ QUIET = 0.3  #: seconds after which nothing more comes from a pane whose command
 LATE = 2.0  #: seconds that tmux has to see to the end of a pane
 PIPED = 3.0  #: seconds in which the last output of a pane has been written
 CLOSED = 30.0  #: the same where tmux closes the pane, which ends the pipe
+UNHEARD = 10.0  #: seconds that tmux has to tell of the end of a pane that nobody looks after
 KERNEL_THREAD = 0x0020_0000  #: among the flags of a process
 PARENT, FLAGS, EXIT_CODE = 1, 6, 49  #: fields of /proc/PID/stat, counted from the state
 
@@ -373,6 +375,30 @@ class Spliced(Record):
         return called_tmux(("-S", self.socket), *words)
 
 
+def tells_more(folder: str) -> bool:
+    """Whether more may come from tmux for a pane whose command has ended, and which nobody looks after.
+
+    The pipe ends when all is told.  It does not where the pane stays, or a child holds it; and it may have been killed.
+    """
+    if os.path.exists(os.path.join(folder, "piped")):
+        return False
+    try:  # when somebody first knew that the command has ended
+        os.close(os.open(os.path.join(folder, "gone"), os.O_WRONLY | os.O_CREAT, 0o600))
+    except OSError:
+        return False  # the folder has been removed, or the disk is full
+    since, printed, ended = (written(os.path.join(folder, name)) for name in ("gone", "stdout", "ended"))
+    patience = PIPED if ended else UNHEARD
+    return time.time() - max(since, printed, ended) < patience and time.time() - since < CLOSED
+
+
+def written(path: str) -> float:
+    """When a file was last written, in seconds since the epoch; 0 if it is not there."""
+    try:
+        return os.stat(path).st_mtime
+    except OSError:
+        return 0.0
+
+
 def called_tmux(server: tuple[str, ...], *words: str) -> str:
     """What a call of tmux prints.  Raises Refused with tmux's words."""
     import subprocess
@@ -460,11 +486,13 @@ class Adoption(Recording):
         while not self.exit.wait(pause):
             self.writer.observe()
             pause = min(self.tell_later(), self.measure(self.pid), LOOK if self.pane else 60.0)
-        ended = ended_by(self.exit.status())
+        ended, hung_up = ended_by(self.exit.status()), False
         if self.pane is not None:
-            ended = self.last_of(self.pane) or ended
+            told = self.last_of(self.pane)
+            hung_up = told is None and self.pane.has_ended()  # somebody has closed the pane
+            ended = told or ended
         self.known_end = ended is not None
-        closed = self.close(ended or Ended(returncode=0, at=time.time()))
+        closed = self.close(ended or Ended(returncode=0, at=time.time()), [signal.SIGHUP] if hung_up else None)
         if self.pane is not None:
             self.pane.see_to_its_end(*self.options, ended.returncode if ended else 1)
         return closed

@@ -70,10 +70,12 @@ class Entry(Record):
     program: str = PROGRAM
     folder: str  #: where it goes first, as whoever typed the command was there; empty: it stays
     umask: str
+    limits: Mapping[str, tuple[int, int]]  #: of resources, soft and hard, by their names in `resource`
     in_shell: bool  #: whether there is one word, a line for the shell of tmux
     pty: bool | None
     one_stream: bool
     redact: bool  #: whether secrets are taken out of the output
+    own: bool  #: whether the session is there for nothing else
 
 
 def entry_path(home: str, uid: str) -> str:
@@ -86,12 +88,15 @@ def words_for(path: str) -> tuple[str, ...]:
     return (sys.executable, "-I", "-S", "-c", ENTER, path)
 
 
-def leave_entry(path: str, request: Request, terms: Terms, in_shell: bool, folder: str, own: Iterable[str]) -> None:
-    """Write down what a pane is to do.  Raises OSError."""
+def leave_entry(
+    path: str, request: Request, terms: Terms, in_shell: bool, folder: str, variables: Iterable[str], own: bool
+) -> None:  # fmt: skip
+    """Write down what a pane is to do; `variables` are those that tmux has set for it.  Raises OSError."""
     environment = {as_letters(name): as_letters(value) for name, value in own_environment().items()}
     entry = Entry(
-        request=request.asdict(), environment=environment, of_pane=(*OF_PANE, *own), folder=folder, umask=own_umask(),
-        in_shell=in_shell, pty=terms.pty, one_stream=terms.one_stream, redact=terms.redactor is not None,
+        request=request.asdict(), environment=environment, of_pane=(*OF_PANE, *variables), folder=folder,
+        umask=own_umask(), limits=own_limits(), in_shell=in_shell, pty=terms.pty, one_stream=terms.one_stream,
+        redact=terms.redactor is not None, own=own,
     )  # fmt: skip
     make_private(os.path.dirname(path))
     remove_left(os.path.dirname(path))
@@ -127,6 +132,8 @@ def main() -> None:
     with open(int(sys.argv[1]), encoding="utf-8") as file:
         entry = Entry(**json.load(file))
     task = record(entry, sys.argv[2] or "/bin/sh")
+    if entry.own:
+        send_back(task.data["tmux"]["socket"], task.data["tmux"]["pane"])
     os._exit(task.returncode or 0)
 
 
@@ -137,6 +144,7 @@ def record(entry: Entry, shell: str) -> Task:
 
     request = Request(**entry.request)
     os.umask(int(entry.umask, 8))
+    take_limits(entry.limits)
     task = settled_in(Task.from_plain(request.task), entry.folder)
     recorder = recorder_of(request)
     words = (shell, "-c", request.words[0]) if entry.in_shell else tuple(request.words)
@@ -145,6 +153,27 @@ def record(entry: Entry, shell: str) -> Task:
         redactor=recorder.redactor if entry.redact else None,
     )  # fmt: skip
     return recorder.record(task, words, terms, request.known)
+
+
+def own_limits() -> dict[str, tuple[int, int]]:
+    """Our limits of resources, as `ulimit` tells them."""
+    import resource
+
+    names = (name for name in dir(resource) if name.startswith("RLIMIT_"))
+    return {name: resource.getrlimit(getattr(resource, name)) for name in names}
+
+
+def take_limits(limits: Mapping[str, Sequence[int]]) -> None:
+    """Have these limits, or what comes nearest: nobody but root may raise a hard one."""
+    import resource
+
+    for number, (soft, hard) in ((getattr(resource, name), pair) for name, pair in limits.items()):
+        try:
+            resource.setrlimit(number, (soft, hard))
+        except (ValueError, OSError):
+            most = resource.getrlimit(number)[1]
+            fits = soft <= most and soft != resource.RLIM_INFINITY
+            resource.setrlimit(number, (soft if fits else most, most))
 
 
 def settled_in(task: Task, folder: str) -> Task:
@@ -163,20 +192,34 @@ def whereabouts(environment: Mapping[str, str]) -> dict[str, str]:
     """Where in tmux we are: the pane's id, which stays, and the names of what it is in now."""
     socket, server, _ = environment["TMUX"].rsplit(",", 2)
     found = {"socket": socket, "server": server, "pane": environment["TMUX_PANE"]}
-    names = told_by_tmux(socket, found["pane"], "#{session_name}\n#{window_id}").splitlines()
+    names = told_by_tmux(
+        socket, "display-message", "-p", "-t", found["pane"], "#{session_name}\n#{window_id}"
+    ).splitlines()
     return {**found, **dict(zip(("session", "window"), names, strict=False))}
 
 
-def told_by_tmux(socket: str, pane: str, what: str) -> str:
-    """What tmux tells of a pane; nothing if it does not.
+def send_back(socket: str, pane: str) -> None:
+    """Before a pane goes, and its session with it, let those who came there from another session see that again.
+
+    tmux would detach them, or show them whichever session.
+    """
+    what = "#{client_name}\t#{client_last_session}\t#{session_windows} #{window_panes} #{remain-on-exit}"
+    for line in told_by_tmux(socket, "list-clients", "-t", pane, "-F", what).splitlines():
+        client, before, place = line.split("\t")
+        if before and place == "1 1 off":
+            told_by_tmux(socket, "switch-client", "-c", client, "-t", f"={before}:")
+
+
+def told_by_tmux(socket: str, *words: str) -> str:
+    """What a call of tmux prints; nothing if it does not.
 
     Not by libtmux: to load that takes longer than all the rest of a start here.
     """
     import subprocess
 
-    words = ["tmux", "-S", socket, "display-message", "-p", "-t", pane, what]
+    given = ["tmux", "-S", socket, *words]
     try:
-        told = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
+        told = subprocess.run(given, stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return told.stdout.decode("utf-8", "replace")

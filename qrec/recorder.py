@@ -174,6 +174,8 @@ class Recorder:
             return task  # the shim was killed but its command goes on
         if ended is None and "command" not in process and shim_runs(folder):
             return task  # its observer was killed before it could tell of it
+        if tmux_tells_more(task, folder):
+            return task
         ended = ended or shim_ended(folder)  # it may have ended while we looked
         fields = ended_fields(task, ended) if ended else lost_fields(task)
         fields["usage"] = {**figures_of(folder), **fields.get("usage", {})}
@@ -609,6 +611,15 @@ def runs(task: Task, who: str) -> bool | None:
     pid, ticks = process[who]
     known_by = {"host": task.host, "boot": process["boot"], "namespace": process["namespace"]}
     return Identity(**known_by, pid=pid, ticks=ticks).alive()
+
+
+def tmux_tells_more(task: Task, folder: str) -> bool:
+    """Whether tmux may still write the last output of an adopted pane whose command has ended, or its return code."""
+    if not {"adopted", "tmux"} <= task.data.keys() or task.data["process"]["boot"] != boot_id():
+        return False
+    from qrec.adopted import tells_more
+
+    return tells_more(folder)
 
 
 def shim_runs(folder: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -81,10 +82,35 @@ def test_an_unknown_action_is_told_with_those_there_are(kind, door):
     assert "'explode'" in one_line(call("exec", "explode", "status"))
 
 
+def test_an_interrupted_action_says_nothing_of_what_was_done(kind, door, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    add(door.store)
+    monkeypatch.setattr(Qrec, "act", interrupted)
+    result = call("exec", "status")
+    assert (result.returncode, result.out + result.err.strip()) == (130, "")
+
+
 def test_more_words_than_an_action_takes_are_wrong(kind, door):
     add(door.store)
     for words in (["status", "1", "2"], ["status", "--loud"], ["status", "1", "--loud"], ["status", "1", "status"]):
         one_line(call("exec", *words), 2)
+
+
+def test_help_tells_whose_action_it_is(kind, door):
+    """Of the executor of the task that is named; else of all that have the action, and of options that not all have."""
+    add(door.store)
+    every = call("exec", "output", "--help", check=True).out
+    assert re.search(r"^  shell, .*: Show what the command wrote to stdout\.$", every, re.MULTILINE)
+    assert re.search(r"^  slurm: Show what the job wrote to stdout\.$", every, re.MULTILINE)
+    assert re.search(r"--follow +Go on .*\(slurm\)$", every, re.MULTILINE)
+    for words in (["output", "1", "--help"], ["1", "output", "--help"]):
+        one = call("exec", *words, check=True).out
+        assert "\n  Show what the command wrote to stdout.\n" in one
+        assert "--follow" not in one
+    assert call("exec", "output", "--help", "99").out == every, "no task"
+    assert one_line(call("exec", "output", "-n", "1"), 2) == "output has no option 'lines' for such a task"
 
 
 # What shell tasks offer
@@ -195,6 +221,19 @@ def after_its_answer(door: Qrec) -> Callable[[int, int], None]:
         send(pid, number)
 
     return send_in_time
+
+
+@pytest.mark.parametrize("words", [["cancel"], ["exec", "cancel"]])
+def test_who_does_not_wait_for_the_end_is_told_how_far_it_got(home, start, running, words):
+    process = running("trap 'echo no' TERM; echo on; while :; do sleep 0.1; done")
+    canceller = start(*words, env={"QREC_GRACE": "600"})
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"no\n"
+    canceller.send_signal(signal.SIGINT)
+    _, said = canceller.communicate(timeout=60)
+    (row,) = call("ls", "--json").json
+    told = f"qrec: {row['uid']} was asked to end, and is running still; `qrec cancel 1` goes on with it\n"
+    assert (canceller.returncode, said.decode()) == (130, told)
 
 
 def test_a_command_that_ends_in_its_own_way_is_cancelled_all_the_same(kind, running):

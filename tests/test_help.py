@@ -18,7 +18,7 @@ import pytest
 import qrec as package
 from qrec.api import Qrec
 from qrec.backends import run
-from qrec.cli.groups import Group, OneOf, Shelved
+from qrec.cli.groups import Group, OneOf, Shelved, folded
 from qrec.cli.verbs import qrec as program
 from qrec.cli.words import ALWAYS
 from qrec.jobs import Jobs
@@ -26,7 +26,7 @@ from qrec.task import Status
 from tests.helpers import Result, environment, kill_processes_of, wait_until
 from tests.queueing import job, jobs
 from tests.terminals import Terminal
-from tests.test_look_back import call
+from tests.test_look_back import call, in_terminal
 
 
 def every_command(
@@ -88,6 +88,14 @@ def test_every_verb_is_listed_under_its_heading(home, monkeypatch, path, columns
             assert re.search(rf"(^|\s){name} +{re.escape(told)}(  |$)", shown, re.MULTILINE)
 
 
+def test_examples_fit_a_narrow_terminal(home, start):
+    shown = in_terminal(start, "queue", "submit", "--help", columns=60)[0].replace("\r\n", "\n")
+    assert max(map(len, shown.splitlines())) < 60
+    assert " \\\n" in shown
+    assert examples_in(re.sub(r" \\\n +", " ", shown)) == EXAMPLES["queue", "submit"]
+    assert list(folded("  sort -u 'a  b' \"c d\"", 14)) == ["  sort -u \\", "      'a  b' \\", '      "c d"']
+
+
 def test_the_list_costs_no_verbs_file(home):
     show = "import sys; from qrec.cli.verbs import qrec; qrec.get_help(__import__('click').Context(qrec)); " + (
         "print(*(name for name in sys.modules if name.startswith('qrec.cli.')))"
@@ -99,6 +107,14 @@ def test_the_list_costs_no_verbs_file(home):
 def test_every_option_before_the_verb_is_in_the_list(home):
     shown = call("--help", check=True).out
     assert all(name in shown for flag in ALWAYS for name in flag.names)
+
+
+@pytest.mark.parametrize("path", [("wait",), ("queue", "wait")], ids=IDS.get)
+def test_waiting_ends_nothing(home, path):
+    """It has a `--timeout` of its own."""
+    shown = call(*path, "--help", check=True).out
+    assert "Wait no longer than" in shown
+    assert "End the command" not in shown
 
 
 def test_bare_qrec_shows_the_help(home):

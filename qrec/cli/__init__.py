@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import click
 
 
+INTERRUPTED = 130  #: the exit code after Ctrl-C
 COMPLETE = "_QREC_COMPLETE"  #: set by the functions that `qrec completion` prints
 
 
@@ -62,7 +63,7 @@ def guarded(call: Callable[[], int], debug: bool) -> int:
         say(str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
     except Exception as error:
         if debug:
             raise
@@ -76,6 +77,8 @@ def unforeseen(error: Exception) -> int:
     if isinstance(error, click.exceptions.Exit):
         return error.exit_code
     if isinstance(error, click.Abort):
+        if isinstance(error.__cause__, KeyboardInterrupt):  # not at a question, but in the midst of things
+            return INTERRUPTED
         say("nothing was done")
         return 1
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -85,7 +88,7 @@ def unforeseen(error: Exception) -> int:
         say(f"no option {error.option_name!r}; {meant}")
         return error.exit_code
     if isinstance(error, click.ClickException):
-        words = " ".join(error.format_message().split())
+        words = " ".join(error.format_message().split()).replace("integer range", "whole number")  # click's own words
         hint = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "qrec"
         say(f"{words.rstrip('.?')}; `{hint} --help` tells more" if isinstance(error, click.UsageError) else words)
         return error.exit_code

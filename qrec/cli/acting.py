@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 
 import click
 
-from qrec.cli import say
+from qrec.cli import INTERRUPTED, say
 from qrec.cli.groups import OneOf, Verb
 from qrec.cli.printed import print_blocks
 from qrec.cli.verbs import completes, examples, front_door, looking, tell, verb
 from qrec.cli.words import JSON, YES
-from qrec.errors import BrokenPlugin, NoSuchAction, NoSuchTask, QrecError, Refused, WrongUsage, nearest
+from qrec.errors import BrokenPlugin, NoSuchAction, NoSuchTask, QrecError, Refused, StoreError, WrongUsage, nearest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
     from qrec.api import Qrec
     from qrec.executors.base import Action, Option
     from qrec.task import Task
+
+
+class Interrupted(QrecError):
+    """Ctrl-C came in the midst of things; the text tells how far they got."""
+
+    exit_code = INTERRUPTED
 
 
 class ExecVerb(Verb):
@@ -57,8 +64,13 @@ def exec_(given: dict[str, Any], words: tuple[str, ...]) -> None:
     else:
         rest = list(words)
         rest.remove(name)
-        reference, values = read_action(offered[name], rest)
-        present(given, door.act(reference, name, **values))
+        reference, values = read_action(name, meant(door, offered[name], rest), rest)
+        try:
+            present(given, door.act(reference, name, **values))
+        except KeyboardInterrupt:
+            if name != "cancel":
+                raise
+            raise Interrupted(how_far(door.get(reference))) from None
     tell(door)
 
 
@@ -94,9 +106,9 @@ def no_such_action(door: Qrec, words: Sequence[str]) -> None:
     raise NoSuchTask(words[0])
 
 
-def all_actions(door: Qrec) -> dict[str, list[Action]]:
-    """Every executor's actions by name; what a broken plug-in would offer is not to be had."""
-    offered: dict[str, list[Action]] = {}
+def all_actions(door: Qrec) -> dict[str, dict[str, Action]]:
+    """Every executor's action, by the action's name and the executor's; what a broken plug-in offers is left out."""
+    offered: dict[str, dict[str, Action]] = {}
     for executor in door.registry.names("qrec.executors"):
         try:
             actions = door.actions(executor)
@@ -104,13 +116,26 @@ def all_actions(door: Qrec) -> dict[str, list[Action]]:
             door.complaints.append(str(error))
             continue
         for name, action in actions.items():
-            offered.setdefault(name, []).append(action)
+            offered.setdefault(name, {})[executor] = action
     return offered
 
 
-def read_action(actions: Sequence[Action], words: list[str]) -> tuple[str | None, dict[str, Any]]:
+def meant(door: Qrec, actions: dict[str, Action], words: Sequence[str]) -> dict[str, Action]:
+    """Of every executor's actions the one that help is asked for, where a task is named with it; else all."""
+    own = list(itertools.takewhile(lambda word: word != "--", words))
+    named = next((word for word in own if not word.startswith("-")), None)
+    if named is None or "--help" not in own:
+        return actions
+    try:
+        executor = door.get(named).executor
+    except StoreError:
+        return actions  # it is no task, but a value
+    return {executor: actions[executor]} if executor in actions else actions
+
+
+def read_action(name: str, actions: dict[str, Action], words: list[str]) -> tuple[str | None, dict[str, Any]]:
     """The task, and the values of the options that are given, among the words beside an action's name."""
-    options = {option.name: option for action in actions for option in action.options}
+    options = {option.name: option for action in actions.values() for option in action.options}
     taken = next((option.name for option in options.values() if option.positional), None)
     parameters: list[click.Parameter] = [click.Argument(["task"], required=False)]
     behind: list[str] = []  # what stands behind `--` is no task
@@ -125,10 +150,13 @@ def read_action(actions: Sequence[Action], words: list[str]) -> tuple[str | None
         both = f"--{word}/--no-{word}" if option.kind is bool and option.default else f"--{word}"
         names = [*short, both, option.name]
         parameters.append(
-            click.Option(names, default=option.default, help=option.usage, show_default=True, **kind_of(option))
-        )
-    command = click.Command(actions[0].name, params=parameters, help=actions[0].help, epilog=action_examples(actions))
-    with command.make_context(f"qrec exec {actions[0].name}", words) as context:
+            click.Option(
+                names, default=option.default, help=option.usage + whose(option, actions), show_default=True,
+                **kind_of(option),
+            )
+        )  # fmt: skip
+    command = click.Command(name, params=parameters, help=helps(actions), epilog=action_examples(name, actions))
+    with command.make_context(f"qrec exec {name}", words) as context:
         given = click.core.ParameterSource.COMMANDLINE
         told = {name: value for name, value in context.params.items() if context.get_parameter_source(name) is given}
     reference = told.pop("task", None)
@@ -139,12 +167,28 @@ def read_action(actions: Sequence[Action], words: list[str]) -> tuple[str | None
     return reference, told
 
 
-def action_examples(actions: Sequence[Action]) -> str:
+def helps(actions: dict[str, Action]) -> str:
+    """What an action does; where that is not the same for all who have it, a line for each kind."""
+    by_help: dict[str, list[str]] = {}
+    for executor, action in actions.items():
+        by_help.setdefault(action.help, []).append(executor)
+    if len(by_help) == 1:
+        return next(iter(by_help))
+    return "\b\n" + "\n".join(f"{', '.join(names)}: {told}" for told, names in by_help.items())
+
+
+def whose(option: Option, actions: dict[str, Action]) -> str:
+    """The executors that know an option, if others who have the action do not."""
+    names = [key for key, action in actions.items() if option.name in {one.name for one in action.options}]
+    return f" ({', '.join(names)})" if len(names) < len(actions) else ""
+
+
+def action_examples(name: str, actions: dict[str, Action]) -> str:
     """What the help of an action ends with, whichever executor's it is."""
-    name = actions[0].name
-    if any(option.positional for option in actions[0].options):
+    first, *others = actions.values()
+    if any(option.positional for option in first.options):
         return examples(f"qrec exec {name} 12 yes\n  qrec exec {name} -- yes")
-    shared = (option for option in actions[0].options if all(option in one.options for one in actions))
+    shared = (option for option in first.options if all(option in one.options for one in others))
     switch = next((f" --{option.name}" for option in shared if option.kind is bool), "")
     return examples(f"qrec exec {name}\n  qrec exec {name} 12{switch}")
 
@@ -203,19 +247,36 @@ def cancel(given: dict[str, Any], tasks: tuple[str, ...]) -> None:
             ended.append(door.cancel(task))
         except QrecError as error:  # the others are to end all the same
             refusals.append(error)
-    if given["json"] and len(tasks) > 1:
-        from qrec.cli.show import put_json
-
-        put_json([one.summary() for one in ended])
-    else:
-        for one in ended:
-            present(given, one)
+        except KeyboardInterrupt:
+            present_all(given, ended, several=len(tasks) > 1)
+            raise Interrupted(how_far(door.get(task))) from None
+    present_all(given, ended, several=len(tasks) > 1)
     if not refusals:  # what is in the way is told by them
         tell(door)
     for refusal in refusals[:-1]:
         say(str(refusal))
     if refusals:
         raise refusals[-1]
+
+
+def present_all(given: dict[str, Any], ended: Sequence[Task], several: bool) -> None:
+    """The tasks that were ended; as JSON one list where several were named."""
+    if given["json"] and several:
+        from qrec.cli.show import put_json
+
+        put_json([one.summary() for one in ended])
+    else:
+        for one in ended:
+            present(given, one)
+
+
+def how_far(task: Task) -> str:
+    """What became of a task whose end somebody did not want to wait for."""
+    if task.status.is_final:
+        return f"{task.uid} is {task.status}"
+    if task.wish != "cancel":
+        return f"{task.uid} is {task.status}, and was not asked to end"
+    return f"{task.uid} was asked to end, and is {task.status} still; `qrec cancel {task.number}` goes on with it"
 
 
 @verb("qrec clear 12\n  qrec clear shell -y\n  qrec clear --all -y", YES, JSON)

@@ -7,7 +7,7 @@ import sys
 import click
 
 from qrec.cli.verbs import TASK, completes, looking, tell, verb
-from qrec.cli.words import CWD, JSON, MESSAGE, QUIET, RUN, TERMS, TIMEOUT
+from qrec.cli.words import CWD, JSON, MESSAGE, PATIENCE, QUIET, RUN, TERMS
 from qrec.task import Status
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ def rerun(given: dict[str, Any], task: str | None) -> int:
     return rerun(given, task)
 
 
-@verb("qrec wait 12\n  qrec wait 12 13 --timeout 1h && echo both are complete", TIMEOUT, QUIET, JSON)
+@verb("qrec wait 12\n  qrec wait 12 13 --timeout 1h && echo both are complete", PATIENCE, QUIET, JSON)
 @click.argument("tasks", nargs=-1, metavar="[TASK]...", shell_complete=completes("running"))
 def wait(given: dict[str, Any], tasks: tuple[str, ...]) -> int:
     """Wait until tasks have ended, wherever they run.

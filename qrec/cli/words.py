@@ -43,6 +43,7 @@ DEBUG = Flag(names=("--debug",), help="Show where an error comes from.")
 TAG = Flag(names=("-t", "--tag"), metavar="TAG", many=True, help="A tag; may be given again.")
 CWD = Flag(names=("--cwd",), metavar="DIR", help="Run in this folder.")
 TIMEOUT = Flag(names=("--timeout",), metavar="TIME", help="End the command after 90s, 10m, 1h30m ...")
+PATIENCE = TIMEOUT.copy(help="Wait no longer than 90s, 10m, 1h30m ...; what runs goes on.")
 EXECUTOR = Flag(
     names=("-e", "--executor"), metavar="NAME", help="Run by this executor, whatever the command looks like."
 )

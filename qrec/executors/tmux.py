@@ -15,7 +15,7 @@ from qrec import spool
 from qrec.errors import CouldNotStart, NoSuchTask, Refused, StoreError
 from qrec.executors.base import Option, action
 from qrec.executors.shell import ShellExecutor, words_to_run
-from qrec.pane import GOING, GOING_LOOK, TRIES, entry_path, leave_entry, take_back, words_for
+from qrec.pane import GOING, GOING_LOOK, TRIES, entry_path, leave_entry, send_back, take_back, words_for
 from qrec.process import Ended, end_family, family, here, own_environment, reap, send, spawn, start_ticks
 from qrec.recorder import Recording, elsewhere, runs
 from qrec.shown import Masked
@@ -41,6 +41,10 @@ COMMANDS = {
     "new-window": "abdkPSc:e:F:n:t:",
     "split-window": "bdfhIPvZc:e:F:l:p:t:",
 }
+NOT_IN_NAMES = re.compile("[:.]")  #: letters in whose place tmux puts another in the name of a session
+#: A line that is the same words for every shell: nothing in it is expanded, assigned, or goes somewhere else.
+WORD = r"""(?:[\w%+,./:@-]|(?<=\S)=|\\[^\w\n]|'(?:[^'\\]|\\(?!['\\]))*'|"(?:[^"\\$`\n]|\\[^$`\n])*")+"""
+PLAIN = re.compile(rf"[ \t]*{WORD}(?:[ \t]+{WORD})*[ \t]*")
 SHORT = {"new": "new-session", "neww": "new-window", "splitw": "split-window"}
 #: What tmux is asked of a pane, and the names of what follows the pid in it.
 PLACE = "#{pane_pid}\t#{socket_path}\t#{pid}\t#{pane_id}\t#{window_id}\t#{session_name}"
@@ -54,6 +58,7 @@ TOLD = {
 PATIENCE = 30.0  #: seconds that a pane has to begin
 IN_SPOOL = 1.0  #: seconds after which a record that the store does not take is taken from where it waits
 LOOK = 0.01  #: seconds between two looks
+SHOWN = 20  #: letters of a command in the name of its window
 PIECE = 2000  #: letters that are sent at once; tmux takes no message above 16 KiB
 TEXT = Option(name="text", default="", help="What to type.", positional=True)
 ENTER = Option(name="enter", kind=bool, default=False, help="Press Enter afterwards.")
@@ -78,18 +83,32 @@ class TmuxExecutor(ShellExecutor):
             self.recorder.complaints.append(
                 "--socket is for a session of qrec's own; this line names its server itself"
             )
+        if left_alone := self.why_left_alone(call):
+            self.recorder.complaints.append(left_alone)
+            return super().launch(task, terms, known)
         if call.verb:
             return self.open_shell(task, call, terms, known)
-        if not call.command:
-            return super().launch(task, terms, known)
         return self.start(task, call, call.command, terms, known)
+
+    def why_left_alone(self, call: Call) -> str:
+        """Why only the client of a line is recorded; nothing if the command in it is, too."""
+        import shlex
+
+        if not (call.command or call.verb):
+            name = shlex.quote(call.session) if call.session else "SESSION"
+            return f"what this line runs in tmux is not recorded; `qrec adopt --tmux {name}` does that"
+        try:
+            there = call.may_attach and is_there(call.server, f"={call.session}:")
+        except Refused:
+            there = False  # not even a server
+        return f"session {call.session!r} is there already; tmux only attaches to it" if there else ""
 
     def own_session(self, task: Task, socket: str) -> Call:
         """What opens a session for a task."""
         uuid = task.uid.partition("-")[2]
         name = f"qrec-{uuid[:8]}" + f"-{task.attempt}" * (task.attempt > 1)
         words = ("tmux", *self.server(socket), "new-session", "-d", "-P", "-F", "#{pane_pid}", "-s", name)
-        return Call(words=words, own=True, detached=True)
+        return Call(words=(*words, "-n", window_name(task)), own=True, detached=True)
 
     def server(self, socket: str) -> tuple[str, ...]:
         """The options that name tmux's server: the one that is asked for, else that of the settings."""
@@ -113,7 +132,8 @@ class TmuxExecutor(ShellExecutor):
         in_shell = len(words) == 1 and not call.own
         request = self.recorder_request(task, words, terms, known)
         try:
-            leave_entry(path, request, terms, in_shell, folder, (*call.variables, *(["PWD"] if call.folder else [])))
+            variables = (*call.variables, *(["PWD"] if call.folder else []))
+            leave_entry(path, request, terms, in_shell, folder, variables, call.own)
             client, begun = self.opened(task, call, path)
         except (CouldNotStart, OSError) as error:
             take_back(path)
@@ -315,6 +335,8 @@ class TmuxExecutor(ShellExecutor):
         for number in (signal.SIGINT, signal.SIGTERM):
             if task.pid is not None and runs(task, "command"):
                 ask_to_end(task.pid, number, self.recorder.grace)
+        if place:
+            send_back(place[0], task.data["tmux"]["pane"])
         if task.pid is not None and runs(task, "command"):
             end_family(task.pid, 0)
             close_place(place)
@@ -332,8 +354,7 @@ class TmuxExecutor(ShellExecutor):
             name, session = pane.ask("#{session_name}\t#{session_id}").split("\t")
         except (Refused, ValueError):
             return ()
-        own = "adopted" not in task.data and call_of(task) is None and name == task.data["tmux"].get("session")
-        return (pane.socket, *(("kill-session", "-t", session) if own else ("kill-pane", "-t", pane.id)))
+        return (pane.socket, *(("kill-session", "-t", session) if is_own(task, name) else ("kill-pane", "-t", pane.id)))
 
     @action()
     def wait(self, task: Task) -> Task:
@@ -351,7 +372,7 @@ class Pane:
         self.uid = task.uid
         self.id: str = told["pane"]
         self.socket: str = told["socket"]
-        if self.ask("#{pid}") != told["server"]:  # another server gives the same ids again
+        if self.ask("#{pid}\t#{pane_id}") != f"{told['server']}\t{self.id}":  # another server gives the same ids again
             raise self.gone()
 
     def gone(self) -> Refused:
@@ -359,7 +380,7 @@ class Pane:
         return Refused(f"the pane of {self.uid} is gone; `qrec log` shows what was printed in it")
 
     def ask(self, what: str) -> str:
-        """What tmux tells of it."""
+        """What tmux tells of it; as little as it can where it is gone, which it takes for no error."""
         return "".join(self.call("display-message", "-p", what)[:1])
 
     def call(self, verb: str, *words: str) -> list[str]:
@@ -407,6 +428,8 @@ class Call(Record):
     verb: str = ""  #: what opens a pane with a shell in it; empty for all else
     head: int = 0  #: how many of the words come before its options
     options: tuple[tuple[str, str], ...] = ()  #: those of the verb
+    session: str = ""  #: the name that it gives to a session
+    may_attach: bool = False  #: whether it starts nothing where that session is there
 
     def run_telling(self, folder: str | None) -> tuple[Client, Place | None, str]:
         """Open a pane with a shell: how that went, which pane it is, and what is to be printed where -P asks for it.
@@ -489,10 +512,25 @@ def place_told(line: str) -> Place | None:
 
 
 def place_of(server: tuple[str, ...], target: str) -> Place | None:
-    """The pane that a target of tmux names.  Raises Refused."""
+    """The pane that a target of tmux names; None if there is none.  Raises Refused."""
     from qrec.adopted import called_tmux
 
+    if not is_there(server, target):
+        return None
     return place_told(called_tmux(server, "display-message", "-p", "-t", target, PLACE))
+
+
+def is_there(server: tuple[str, ...], target: str) -> bool:
+    """Whether tmux has exactly that; `display-message` tells of the nearest pane instead.  Raises Refused."""
+    from qrec.adopted import called_tmux
+
+    try:
+        called_tmux(server, "has-session", "-t", target)
+    except Refused as error:
+        if "can't find" not in str(error):
+            raise
+        return False
+    return True
 
 
 def place_of_client(server: tuple[str, ...], pid: int) -> Place | None:
@@ -513,6 +551,16 @@ def target_of(what: str) -> str:
     if what[:1] in ("%", "@", "$", "="):
         return what
     return f"={what}" if ":" in what else f"={what}:"
+
+
+def window_name(task: Task) -> str:
+    """What the status line is to show of a task: its command in short, without what tmux takes for a format."""
+    return " ".join(re.sub(r"[^\w./=+-]+", " ", task.command).split())[:SHOWN] or "qrec"
+
+
+def is_own(task: Task, session: str) -> bool:
+    """Whether the session that a task's pane is in was made for it, and is nobody else's."""
+    return "adopted" not in task.data and call_of(task) is None and session == task.data["tmux"].get("session")
 
 
 def close_place(words: Sequence[str]) -> None:
@@ -553,28 +601,47 @@ def call_of(task: Task) -> Call | None:
     """What a command line asks of tmux; None if it is none that opens a pane."""
     import getopt
 
-    if "shell" in task.data:
-        return Call(words=task.argv) if re.search(PATTERN, task.argv[0]) else None
-    if os.path.basename(task.argv[0]) != "tmux":
-        return None
+    argv = ended_words(plain_words(task.argv[0]) if "shell" in task.data else task.argv)
+    as_it_is = Call(words=task.argv) if re.search(PATTERN, task.command) else None
+    if os.path.basename(argv[0] if argv else "") != "tmux":
+        return as_it_is if "shell" in task.data else None
     try:
-        before, rest = getopt.getopt(list(task.argv[1:]), OPTIONS)
+        before, rest = getopt.getopt(list(argv[1:]), OPTIONS)
         verb = SHORT.get(rest[0], rest[0]) if rest else ""
         if verb not in COMMANDS:
             return None
         options, command = getopt.getopt(rest[1:], COMMANDS[verb])
     except getopt.GetoptError:
-        return Call(words=task.argv) if re.search(PATTERN, task.command) else None
+        return as_it_is
     given = dict(options)
-    if any(map(is_separator, rest)) or given.keys() & {"-A", "-S", "-I"} or "-C" in dict(before):
-        return Call(words=task.argv)  # several commands, or perhaps no new pane
+    session = NOT_IN_NAMES.sub("_", given.get("-s", "").rstrip(";"))
+    may_attach = bool("-A" in given and session)
+    if any(map(is_separator, rest)) or given.keys() & {"-S", "-I"} or "-C" in dict(before):
+        return Call(words=task.argv, session=session)  # several commands, or perhaps no new pane
+    if may_attach and "#" in session:
+        return Call(words=task.argv)  # only tmux knows what it stands for
     return Call(
-        words=task.argv[: len(task.argv) - len(command)], command=tuple(map(unquoted, command)),
+        words=argv[: len(argv) - len(command)], command=tuple(map(unquoted, command)),
         server=tuple(word for name, value in before if name in ("-L", "-S") for word in (name, value)),
-        verb="" if command else verb, head=len(task.argv) - len(rest) + 1, options=tuple(options),
-        detached="-d" in given or verb != "new-session", folder="-c" in given,
+        verb="" if command else verb, head=len(argv) - len(rest) + 1, options=tuple(options), session=session,
+        may_attach=may_attach, detached="-d" in given or verb != "new-session", folder="-c" in given,
         variables=tuple(value.partition("=")[0] for name, value in options if name == "-e"),
     )  # fmt: skip
+
+
+def plain_words(line: str) -> tuple[str, ...]:
+    """The words of a line that any shell takes for them and nothing else; none if it holds more than plain words."""
+    import shlex
+
+    return tuple(shlex.split(line)) if PLAIN.fullmatch(line) else ()
+
+
+def ended_words(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Words for tmux without a `;` that ends them all, behind which nothing comes."""
+    while words and is_separator(words[-1]):
+        last = literal(words[-1][:-1])
+        words = (*words[:-1], last) if last else words[:-1]
+    return words
 
 
 def is_separator(word: str) -> bool:

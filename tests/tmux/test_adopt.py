@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from qrec.process import start_ticks
 from qrec.task import Task
 from tests.helpers import wait_until
 from tests.terminals import Terminal
@@ -88,7 +89,10 @@ def test_killed_from_outside(qrec, tmux, pane, kill):
     tmux(f"kill-{kill}", *{"session": ["-t", "mine"], "server": [], "pane": ["-t", place]}[kill])
     over = ended(qrec)
     assert over.ended is not None
-    assert (over.status, over.signal) in (("failed", signal.SIGHUP), ("lost", None))  # where the kernel tells, or not
+    assert (over.status, over.signal) in (
+        ("cancelled", signal.SIGHUP),
+        ("lost", None),
+    )  # where the kernel tells, or not
 
 
 def test_the_observer_is_killed(qrec, tmux, pane, tmp_path):
@@ -98,7 +102,14 @@ def test_the_observer_is_killed(qrec, tmux, pane, tmp_path):
     task = adopt(qrec, "--tmux", "mine")
     os.kill(task.data["process"]["recorder"][0], signal.SIGKILL)
     assert last(qrec).status == "running"
-    (tmp_path / "go").touch()
+    server = int(task.data["tmux"]["server"])
+    os.kill(server, signal.SIGSTOP)  # it takes its time
+    try:
+        (tmp_path / "go").touch()
+        wait_until(lambda: start_ticks(task.pid or 0) is None, what="the command to end")
+        assert last(qrec).status == "running"
+    finally:
+        os.kill(server, signal.SIGCONT)
     wait_until(lambda: tmux("list-sessions", "-F", "#{session_name}").split() == ["other"])
     over = ended(qrec)
     assert (over.status, over.returncode, log(qrec)) == ("failed", 3, b"on\r\n")
@@ -117,14 +128,19 @@ def test_a_pane_stays_if_it_would_have(qrec, tmux, pane, tmp_path, remain, code,
     assert tmux("show-hooks", "-p", "-t", place, check=False) == ""
 
 
-@pytest.mark.parametrize("which", ["nobody", "prefix", "twice", "ours", "piped", "dead"])
+def test_what_is_not_there(qrec, tmux, pane):
+    """Nothing else is taken in its place."""
+    pane("exec sleep 600")
+    for name in ("other", "min", "mine:9", "mine:there", "mine:0.7", "%99", "@99", "$99"):
+        told = qrec("adopt", "--tmux", name)
+        assert (told.returncode, told.err) == (1, f"qrec: tmux has no session, window or pane {name!r}\n")
+    assert qrec("ls", "--json").json == []
+
+
+@pytest.mark.parametrize("which", ["twice", "ours", "piped", "dead"])
 def test_what_is_refused(qrec, tmux, pane, which):
     place, name = pane("exec sleep 600"), "mine"
-    if which == "nobody":
-        name, words = "other", "no session, window or pane 'other'"
-    elif which == "prefix":
-        name, words = "min", "no session, window or pane 'min'"
-    elif which == "twice":
+    if which == "twice":
         adopt(qrec, "--tmux", name)
         words = "recorded already, as task 1"
     elif which == "ours":

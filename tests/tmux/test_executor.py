@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import shlex
 import signal
 import sqlite3
@@ -17,7 +18,7 @@ import psutil
 import pytest
 
 from qrec.api import Qrec
-from qrec.executors.tmux import TmuxExecutor, ask_to_end, call_of
+from qrec.executors.tmux import TmuxExecutor, ask_to_end, call_of, plain_words, window_name
 from qrec.registry import BUILTIN, Registry
 from qrec.task import Status, Task
 from tests.helpers import environment, processes_of, wait_until
@@ -95,15 +96,45 @@ def test_the_registry_and_the_executor_agree():
         ("tmux -L n new -s x a b", ("a", "b"), False),
         ("tmux neww a 'b\\;'", ("a", "b;"), True),
         ("tmux new -d a ';' splitw b", (), False),
-        ("tmux new -A -s x a", (), False),
+        ("tmux new -A -s x a", ("a",), False),
+        ("tmux new -A -s '#{pid}' a", (), False),
         ("tmux new -d", (), True),
-        ("tmux new -A -d", (), False),
+        ("tmux new -d 'a;'", ("a",), True),
+        ("tmux new -d a 'b;;' ';'", ("a", "b;"), True),
+        ("tmux new -d a '' ';'", ("a", ""), True),
+        ("tmux new -d 'a;' b", (), False),
     ],
 )
 def test_what_a_line_asks_for(words, command, detached):
     call = call_of(Task(uid="", executor="tmux", argv=tuple(shlex.split(words))))
     assert call is not None
     assert (call.command, call.detached) == (command, detached)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "tmux new -d 'a; b'", '  tmux new "a \'b\'"x -c=d e\\;\t',
+        "tmux a'' '' \"\" 'b\\n' \"c\\n\\\"\\\\\"", "/ü/tmux @1 %2 a=b",
+    ],
+)  # fmt: skip
+def test_plain_words_are_those_of_the_shell(line):
+    told = subprocess.run(["sh", "-c", f"printf '%s\\0' {line}"], capture_output=True, text=True, check=True).stdout
+    assert plain_words(line) == tuple(told.split("\0")[:-1])
+
+
+@pytest.mark.parametrize(
+    "line", ["", "a b*", "a $B", 'a "$B"', 'a "`b`"', "a\nb", "a; b", "a >b", "a ~", "a # b", "a 'b", "a =b"]
+)
+def test_what_only_a_shell_understands(line):
+    assert plain_words(line) == ()
+
+
+@pytest.mark.parametrize(
+    ("line", "name"), [("echo '#(touch x) #{pid}'", "echo touch x pid"), ("x" * 30, "x" * 20), ("'!'", "qrec")]
+)
+def test_the_name_of_a_window(line, name):
+    assert window_name(Task(uid="", executor="tmux", argv=(line,), data={"shell": "sh"})) == name
 
 
 # A session of qrec's own
@@ -138,15 +169,20 @@ def test_a_server_that_is_about_to_go_is_asked_again(qrec, tmux, tmp_path):
 
 
 def test_nothing_depends_on_the_server(qrec, tmux, old_server, tmp_path):
-    """Neither its environment, nor its folder, nor its umask."""
+    """Neither its environment, nor its folder, nor its umask, nor its limits."""
     odd = {"ODD": "a\nb \udcff'\"#{pid}$", "PWD": str(tmp_path)}
-    script = "import os, json; print(json.dumps([dict(os.environ), os.getcwd(), os.umask(0)]))"
-    before = os.umask(0o027)
+    script = (
+        "import os, json, resource as r\n"
+        "print(json.dumps([dict(os.environ), os.getcwd(), os.umask(0), r.getrlimit(r.RLIMIT_NOFILE)]))"
+    )
+    before, files = os.umask(0o027), resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (333, files[1]))
     try:
         direct = json.loads(qrec("run", "-q", sys.executable, "-c", script, env=odd, check=True).out)
         in_tmux(qrec, sys.executable, "-c", script, env=odd)
     finally:
         os.umask(before)
+        resource.setrlimit(resource.RLIMIT_NOFILE, files)
     ended(qrec)
     seen = json.loads(log(qrec))
     pane = {
@@ -156,6 +192,16 @@ def test_nothing_depends_on_the_server(qrec, tmux, old_server, tmp_path):
     assert seen == direct
     assert pane["TMUX"]
     assert pane["TMUX_PANE"]
+
+
+def test_a_hard_limit_that_is_lower_is_the_nearest():
+    script = (
+        "import os, resource as r; from qrec.pane import take_limits; r.setrlimit(r.RLIMIT_NOFILE, (99, 99))\n"
+        "os.geteuid() or os.setuid(65534)\n"
+        "take_limits({'RLIMIT_NOFILE': [333, 4444], 'RLIMIT_CORE': [0, 0]})\n"
+        "print(r.getrlimit(r.RLIMIT_NOFILE), r.getrlimit(r.RLIMIT_CORE))"
+    )
+    assert subprocess.check_output([sys.executable, "-c", script], text=True) == "(99, 99) (0, 0)\n"
 
 
 def test_home_and_store_are_those_of_the_call(qrec, tmux, old_server, tmp_path):
@@ -319,6 +365,9 @@ def test_split(qrec, tmux, old_server):
     qrec("run", "tmux", "splitw", "-t", "old", "exit 5", check=True)
     task = ended(qrec)
     assert (task.returncode, task.data["tmux"]["session"]) == (5, "old")
+    wait_until(lambda: len(tmux("list-panes", "-t", "old").splitlines()) == 1)
+    told = qrec("exec", "status", "--json").json
+    assert (told["session"], told.get("pane")) == ("old", None)
 
 
 def test_what_tmux_refuses_has_failed(qrec, tmux, old_server, home):
@@ -341,10 +390,30 @@ def test_a_session_in_this_terminal(qrec, tmux, tmp_path):
     assert log(qrec) == b"begun\ngot it\n"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tmux new-session -d -s t 'echo x; exit 9'"],
+        ["tmux", "new-session", "-A", "-d", "-s", "t.1", "echo x; exit 9"],
+        ["tmux", "new-session", "-d", "echo x; exit 9;"],
+    ],
+)
+def test_other_ways_to_say_it(qrec, tmux, old_server, words):
+    """One line, a session that might have been there, and an end of the command for tmux."""
+    assert "[running in tmux session " in qrec("run", *words, check=True).err
+    assert (ended(qrec).returncode, log(qrec)) == (9, b"x\n")
+
+
 def test_what_may_open_no_pane_is_run_as_given(qrec, tmux):
-    qrec("run", "tmux", "new-session", "-A", "-d", "-s", "plain", check=True)
-    assert "plain" in tmux("list-sessions", "-F", "#{session_name}").split()
-    assert last(qrec).status == "complete"
+    """And it is said that it is no record of what runs there."""
+    lines = (["tmux", "new-session", "-d", "-s", "a.b c", "cat", ";", "neww", "cat"], ["tmux new -d -s $0 'exec cat'"])
+    for words, name in zip(lines, ("'a_b c'", "SESSION"), strict=True):
+        told = qrec("run", *words, check=True)
+        assert f"is not recorded; `qrec adopt --tmux {name}` does" in told.err
+        assert last(qrec).status == "complete"
+    assert "a_b c" in tmux("list-sessions", "-F", "#{session_name}").splitlines()
+    there = qrec("run", "tmux", "new-session", "-A", "-d", "-s", "a.b c", "exit 9")
+    assert "session 'a_b c' is there already; tmux only attaches to it" in there.err
     refused = qrec("exec", "screen")
     assert refused.returncode == 1
     assert "no pane in tmux" in refused.err
@@ -561,14 +630,23 @@ def test_the_store_is_busy_while_a_pane_starts(qrec, start, tmux, tmp_path, home
     assert (last(qrec).executor, log(qrec)) == ("tmux", b"ran\n")
 
 
-def test_attach_inside_switches(qrec, tmux, tmp_path):
-    """A client that shows a session of the same server shows the task's then."""
+def test_attach_inside_switches_and_back(qrec, tmux, tmp_path):
+    """A client that shows a session of the same server shows the task's then, and its own when the task is over."""
+
+    def seen(session: str) -> bool:
+        told: str = tmux("list-clients", "-F", "#{client_session}")
+        return told.split() == [session]
+
     with Terminal(["tmux", "new-session", "-s", "mine", "sh"], TERM="xterm") as terminal:
         wait_until(lambda: "mine" in tmux("list-sessions", "-F", "#{session_name}", check=False))
-        task = in_tmux(qrec, "sleep", "600")
-        terminal.send(f"{LINE} exec attach\r".encode())
-        shown = task.data["tmux"]["session"]
-        terminal.wait_until(lambda: tmux("list-clients", "-F", "#{client_session}").split() == [shown])
+        tmux("new-session", "-d", "-s", "another", "sleep 600")
+        for end in (lambda: (tmp_path / "go").touch(), lambda: qrec("cancel", check=True)):
+            task = in_tmux(qrec, "sh", "-c", HOLD)
+            terminal.send(f"{LINE} exec attach\r".encode())
+            terminal.wait_until(partial(seen, task.data["tmux"]["session"]))
+            end()
+            terminal.wait_until(partial(seen, "mine"))
+            (tmp_path / "go").unlink(missing_ok=True)
         tmux("kill-server")
         terminal.end()
 

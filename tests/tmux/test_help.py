@@ -15,7 +15,7 @@ from tests.tmux.test_executor import has_clients
 
 def test_what_runs_in_tmux_is_adopted(qrec, tmux, start):
     tmux("new-session", "-d", "-s", "work", "-n", "first", "sleep 600")
-    tmux("new-window", "-t", "=work:1", "sleep 600")
+    tmux("new-window", "-d", "-t", "=work:1", "sleep 600")
     lines = [line for line in EXAMPLES[("adopt",)] if "--tmux" in line]
     assert len(lines) == 2
     for line in lines:
