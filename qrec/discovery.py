@@ -15,7 +15,7 @@ import sys
 import time
 from importlib import import_module
 
-from qrec.errors import CouldNotStart
+from qrec.errors import CouldNotStart, raised
 from qrec.process import entry, spawn
 from qrec.registry import BASES, BUILTIN, GROUPS, KINDS, Plugin, load_value, written
 
@@ -193,7 +193,7 @@ def examined(plugin: Plugin) -> Plugin:
         broken = unfit(plugin, made) or wrong_pattern(pattern)
         plugin = plugin.copy(broken=broken, **({} if broken else {"pattern": pattern, "needs": needed_by(pattern)}))
     except BaseException as error:  # whatever a stranger's module does must not stop anybody's work
-        plugin = plugin.copy(broken=" ".join(f"{type(error).__name__}: {error}".split()))
+        plugin = plugin.copy(broken=raised(error))
     source = source_of(plugin.value.partition(":")[0])
     return plugin.copy(source=source, written=written(source))
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 COMPARED = 5000  #: words among which the nearest is looked for
+SAID = 200  #: characters of what a stranger's code has raised
 
 
 def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str:
@@ -38,6 +39,13 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
     """How a sentence about a wrong word ends: with the nearest right one, else with whatever helps."""
     near = nearest(word, known)
     return f"did you mean {near!r}?" if near else otherwise
+
+
+def raised(error: BaseException) -> str:
+    """What a stranger's code has raised, as a part of one line that can be borne."""
+    text = f"{type(error).__name__}: {error}"
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line if len(line) <= SAID else f"{line[: SAID - 1]}…"
 
 
 class QrecError(Exception):

@@ -8,7 +8,7 @@ import re
 import sys
 
 from qrec.config import write_cache
-from qrec.errors import BrokenPlugin, NoSuchExecutor, QrecError, WrongUsage, did_you_mean
+from qrec.errors import BrokenPlugin, NoSuchExecutor, QrecError, WrongUsage, did_you_mean, raised
 from qrec.task import Record
 
 TYPE_CHECKING = False
@@ -177,7 +177,7 @@ class Registry:
         try:
             return load_value(plugin.value)
         except (Exception, SystemExit) as error:
-            raise BrokenPlugin(plugin.copy(broken=f"{type(error).__name__}: {error}").complaint) from error
+            raise BrokenPlugin(plugin.copy(broken=raised(error)).complaint) from error
         finally:
             sys.stdout = stdout
 

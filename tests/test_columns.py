@@ -10,8 +10,8 @@ import pytest
 
 from qrec.api import Qrec
 from qrec.cli.grid import fitted, grid
-from qrec.cli.show import width
-from qrec.doors.columns import COLUMNS
+from qrec.cli.show import HEADINGS, width
+from qrec.doors.columns import COLUMNS, SHORT
 from qrec.task import SUMMARY
 from tests.test_look_back import ESCAPES, HOUR_AGO, add, call, in_terminal, lines, one_line
 
@@ -55,6 +55,13 @@ def test_every_column_can_be_shown(history):
 def test_blanks_and_repetitions_in_the_list_of_columns(history):
     assert lines(call("ls", "--columns", " number , code".replace("code", "returncode")).out)[0] == "number  returncode"
     assert lines(call("ls", "--columns", "number,,").out)[0] == "number"
+
+
+def test_the_headings_of_the_list_are_columns_too(history):
+    assert call("ls", "--columns", "when,took,code", check=True).out == (
+        call("ls", "--columns", "started,seconds,returncode").out
+    )
+    assert set(SHORT) < set(HEADINGS)
 
 
 @pytest.mark.parametrize("words", ["colour", "number,colour,smell", "", ","])

@@ -44,10 +44,26 @@ def test_blocks_that_are_not_tried_are_few_and_say_why():
     assert len(untried) <= UNTRIED, [(page, block.line) for page, block in untried]
 
 
+#: Pages that have somebody do more than their reader sees, and say so.
+UNSEEN = ("README.md", "docs/shell.md")
+#: What may be waited for unseen: a reader is slow enough.
+WAITING = re.compile(r"until .*; do sleep [0-9.]+; done")
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if name_of(page) not in UNSEEN], ids=name_of)
+def test_a_page_can_be_followed(page):
+    """All that is done is shown: whoever types what stands there gets what stands there."""
+    unseen = [block for block in blocks_of(page) if block.language == "hidden"]
+    assert [line for block in unseen for line in block.text.splitlines() if not WAITING.fullmatch(line)] == []
+    written = [block.file for block in blocks_of(page) if block.file and block.language not in ("", "toctree")]
+    told = set(re.findall(r"`(?:\./)?([^`\s]+)`", page.read_text()))
+    assert {name.removeprefix("./") for name in written} <= told, "no reader sees what stands behind a block's language"
+
+
 @pytest.mark.parametrize("page", [page for page in sorted(DOCS.rglob("*.md")) if page.name not in BARE], ids=name_of)
 def test_a_page_begins_with_a_command(page):
-    """What a tired reader tries first works."""
-    first = next(block for block in blocks_of(page) if block.is_shown)
+    """What a tired reader tries first works; files that it needs may stand before it."""
+    first = next(block for block in blocks_of(page) if block.is_shown and not block.file)
     assert first.language in ("console", "bash")
     assert not first.reason
 

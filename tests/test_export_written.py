@@ -139,7 +139,8 @@ def test_a_queue_comes_in_the_order_of_its_dependencies(home, tmp_path):
     shellcheck(script)
     assert run(script, tmp_path).stdout == b"first\nx second\n"
     assert b"# of the queue q as late\n" in script
-    assert b"'A=b c'" in script
+    assert b"\nenv -- 'A=b c' echo first\n" in script
+    assert b"PATH=" not in script, "it is that of whoever runs the script"
 
 
 def test_order_is_that_of_running_but_for_dependencies():

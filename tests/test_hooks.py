@@ -313,6 +313,20 @@ def test_nobody_waits_for_a_hook(kind, hooks, qrec, tmp_path):
     assert [one["said"] for one in wait_for_results()] == ["open"]
 
 
+def test_a_hook_that_hangs_holds_up_no_other(hooks, qrec, tmp_path, home):
+    table = 'on = "complete"\nlimit = "60s"\n'
+    dead, phone = "until [ -e gate ]; do sleep 0.01; done", "echo $QREC_NUMBER >> calls"
+    hooks(f'[hooks.dead]\n{table}run = "{dead}"\n[hooks.phone]\n{table}run = "{phone}"')
+    qrec("queue", "submit", "--sweep", "n=1..8", "--", "true", "{n}", check=True)
+    qrec("queue", "run", check=True)
+    wait_until(lambda: len(lines(tmp_path / "calls")) == 8)
+    qrec("run", "true", check=True)  # whose note comes while the runner is busy
+    wait_until(lambda: lines(tmp_path / "calls")[8:] == ["9"])
+    (tmp_path / "gate").touch()
+    wait_for_quiet(home)
+    assert {len(task.data["hooks"]) for task in Qrec().find()} == {2}
+
+
 def test_a_hook_that_fails(hooks, qrec):
     hooks('[hooks.a]\non = "complete"\nrun = "echo first; echo oh dear >&2; exit 7"')
     qrec("run", "true", check=True)
@@ -735,6 +749,8 @@ def test_a_job_that_is_refused(kind, hooks, qrec, tmp_path):
 # Hooks in Python
 
 LAMP = """
+import sys
+
 from qrec.errors import Refused
 from qrec.hooks import Hook
 
@@ -746,6 +762,8 @@ class Lamp(Hook):
             raise Refused("it is dark")
         if "slip" in task.command:
             return undefined
+        if "leave" in task.command:
+            sys.exit("no lamp")
         return {"lamp": self.settings["options"]["which"]}
 
     def failed(self, task):
@@ -774,6 +792,9 @@ def test_a_hook_that_is_a_class(site, hooks, qrec):
     slipped = qrec("run", "echo", "slip")
     assert (slipped.returncode, slipped.out) == (0, "slip\n")
     assert "hook b was passed over: NameError: name 'undefined' is not defined" in slipped.err
+    left = qrec("run", "echo", "leave")
+    assert (left.returncode, left.out) == (0, "leave\n")
+    assert "hook b was passed over: SystemExit: no lamp" in left.err
     failed = qrec("hooks", "test", "a", "1", "--event", "cancelled")
     assert failed.returncode == 1
     assert "ValueError: oh" in failed.err

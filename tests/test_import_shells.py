@@ -248,6 +248,7 @@ def test_bad_lines_are_named_and_the_rest_comes_in(home, tmp_path):
         ("zsh", b"- cmd: ls\n", "this is no history of zsh: it looks like fish's; `qrec import fish` reads it"),
         ("zsh", b"\x7fELF\0\0\n", "this is no history of zsh: it looks like no text at all"),
         ("fish", b"ls\n", "this is no history of fish: it does not begin with `- cmd: `"),
+        ("bash", b"\x91Yg\n\x03\0\xe1\x1c\n\0e\x14\n", "this is no history of bash: it looks like no text at all"),
         ("zsh", b"SQLite format 3\0", "this is no history of zsh: it looks like a database"),
     ],
 )

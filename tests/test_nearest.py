@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 
 from qrec.api import Qrec
+from qrec.cli.verbs import ELSEWHERE
+from qrec.cli.verbs import qrec as program
 from qrec.errors import nearest
 from qrec.registry import BUILTIN
 from qrec.registry import EXECUTORS as GROUP
@@ -34,6 +37,15 @@ def history(home, tmp_path) -> None:
         ("config lst", "`qrec config list`"),
         ("store cpoy sqlite filesystem", "`qrec store copy`"),
         ("help", "`qrec --help`, or `qrec VERB --help`"),
+        # what other tools call it
+        ("kill 12", "`qrec cancel`"),
+        ("rm 12", "`qrec clear`"),
+        ("rm -rf build", "`qrec clear`, or `qrec run rm -rf build`"),
+        ("tail -f", "`qrec log`"),
+        ("restart", "`qrec rerun`"),
+        ("history", "`qrec ls`"),
+        ("show 12", "`qrec get`, or `qrec queue show`"),
+        ("attach", "`qrec exec attach`"),
         # commands without `run`
         ("make test", "`qrec run make test`"),
         ("sort -u", "`qrec store`, or `qrec run sort -u`"),
@@ -108,6 +120,12 @@ def test_a_line_that_was_to_be_recorded(home):
 def test_a_key_of_a_file_of_jobs(history, tmp_path):
     (tmp_path / "jobs").write_text('{"command": "true", "prioritty": 3}\n')
     assert call("queue", "submit", "--from", tmp_path / "jobs").err.endswith("did you mean 'priority'?\n")
+
+
+def test_a_word_of_other_tools_is_none_of_ours():
+    context = click.Context(program)
+    assert [word for word in ELSEWHERE if program.get_command(context, word)] == []
+    assert {verb.split()[0] for verb in ELSEWHERE.values()} <= set(program.list_commands(context))
 
 
 def test_the_case_of_letters_is_no_difference():

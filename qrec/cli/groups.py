@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from importlib import import_module
 
 import click
@@ -20,7 +22,33 @@ HEADING, NAME = 6, 11  #: columns that they have in a help text
 NARROW = 76  #: columns below which verbs stand in one row, not in two side by side
 
 
-class Verb(click.Command):
+WORD = re.compile(r"""\s*(?:'[^']*'|"[^"]*"|\S)+""")
+
+
+class WithExamples(click.Command):
+    """What ends its help with examples, as `examples` makes them."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """In a terminal one that is too long goes on in the next line, and can be copied still."""
+        formatter.write_paragraph()
+        for line in (self.epilog or "").splitlines()[1:]:
+            for part in folded(f"  {line}", formatter.width) if sys.stdout.isatty() else [f"  {line}"]:
+                formatter.write(f"{part}\n")
+
+
+def folded(line: str, room: int) -> Iterator[str]:
+    """A command in lines that fit, as a shell reads them; nothing in quotes is broken."""
+    begun, *words = WORD.findall(line)
+    for word in words:
+        if len(begun + word) > room - 2:
+            yield f"{begun} \\"
+            begun = " " * 5 + word
+        else:
+            begun += word
+    yield begun
+
+
+class Verb(WithExamples):
     """A verb whose errors tell of its own help."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -32,7 +60,7 @@ class Verb(click.Command):
             raise
 
 
-class Group(click.Group):
+class Group(WithExamples, click.Group):
     """Verbs under a verb; a wrong one is answered with the nearest."""
 
     command_class = Verb

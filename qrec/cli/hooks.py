@@ -34,10 +34,14 @@ def hooks(context: click.Context) -> None:
 
     \b
     [hooks.phone]
-    on = "failed"  # before started ended complete failed cancelled lost skipped long queue
-    longer_than = "10m"        # conditions: longer_than tag command executor queue host code
+    on = "failed"
+    longer_than = "10m"
     tag = "train"
-    webhook = "https://ntfy.sh/my-runs"   # or: run, desktop, mail, hook
+    webhook = "https://ntfy.sh/my-runs"
+
+    `on` is one of before, started, ended, complete, failed, cancelled, lost, skipped, long, queue, or a list of them.
+    Conditions are longer_than, tag, command, executor, queue, host, code.  What is done is one of run, desktop, mail,
+    webhook, hook.
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())

@@ -93,6 +93,23 @@ VERBS: Shelves = {
 }  # fmt: skip
 
 
+#: What other tools call a verb.  Some are programs, too, and `qrec run kill 12` is not what was meant.
+ELSEWHERE = {
+    word: verb
+    for verb, words in {
+        "cancel": "kill stop abort end terminate",
+        "clear": "rm remove delete del purge forget",
+        "ls": "list history jobs tasks ps",
+        "rerun": "restart again redo repeat",
+        "log": "tail cat logs output print",
+        "get": "show info inspect describe",
+        "usage": "stats top",
+        "exec attach": "attach",
+    }.items()
+    for word in words.split()
+}
+
+
 class Verbs(Shelved):
     """All verbs; the help fits a small terminal."""
 
@@ -116,18 +133,25 @@ class Verbs(Shelved):
         if args[0] == "help":
             return "no verb 'help'; did you mean `qrec --help`, or `qrec VERB --help`?"
         is_line = bool(set(args[0]) & set(" |;<>&"))
-        if not is_line and shutil.which(args[0]) is None:
-            return self.of_queue(args[0]) or super().unknown(ctx, args)
-        near = "" if is_line else nearest(args[0], self.places)
-        meant = [f"`qrec {near}`"] * bool(near) + [f"`qrec run {shlex.join(args)}`"]
-        return f"no verb {args[0]!r}; did you mean {', or '.join(meant)}?"
+        is_command = is_line or shutil.which(args[0]) is not None
+        meant = [ELSEWHERE[args[0]]] if args[0] in ELSEWHERE else []
+        if meant:
+            is_command = is_command and not all(word.isdecimal() or word.startswith("-") for word in args[1:])
+        elif is_command and not is_line and (near := nearest(args[0], self.places)):
+            meant = [near]
+        if not is_command and is_of_queue(args[0]):
+            meant.append(f"queue {args[0]}")
+        meant += [f"run {shlex.join(args)}"] * is_command
+        if not meant:
+            return super().unknown(ctx, args)
+        return f"no verb {args[0]!r}; did you mean {', or '.join(f'`qrec {words}`' for words in meant)}?"
 
-    def of_queue(self, word: str) -> str:
-        """What to say of a word that is a verb of `queue`; nothing if it is none."""
-        from qrec.cli import queueing
 
-        found = any(word in verbs for verbs in queueing.VERBS.values())
-        return f"no verb {word!r}; did you mean `qrec queue {word}`?" if found else ""
+def is_of_queue(word: str) -> bool:
+    """Whether a word is a verb of `queue`."""
+    from qrec.cli import queueing
+
+    return any(word in verbs for verbs in queueing.VERBS.values())
 
 
 #: The options before the verb.

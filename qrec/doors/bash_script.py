@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from qrec.executors.queue import Job, job_words
+from qrec.executors.queue import BROUGHT, Job, job_words
 from qrec.executors.shell import words_to_run
 from qrec.graph import ordered
 from qrec.quoting import one_line, quoted, words
@@ -122,7 +122,7 @@ def command(task: Task) -> str:
     """The command, with exactly the recorded words."""
     job = Job.of(task)
     given = job_words(task, job) if task.queue is not None else words_to_run(task)
-    variables = [f"{name}={value}" for name, value in job.env.items()]
+    variables = [f"{name}={value}" for name, value in job.env.items() if name not in BROUGHT]
     return f"env -- {words([*variables, *given])}" if variables else program(given)
 
 

@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 #: What a row can hold: the keys of `ls --json`, and what its `usage` holds that people ask for.
 COLUMNS = (*SUMMARY, "cpu", "memory")
+#: What `ls` calls some of them in its own headings.
+SHORT = {"when": "started", "took": "seconds", "code": "returncode"}
 
 
 def named_columns(words: str) -> tuple[str, ...]:
     """The columns that a list with commas names, or WrongUsage."""
-    names = tuple(name.strip() for name in words.split(",") if name.strip())
+    given = (name.strip() for name in words.split(","))
+    names = tuple(SHORT.get(name, name) for name in given if name)
     if unknown := [name for name in names if name not in COLUMNS]:
         there = did_you_mean(unknown[0], COLUMNS, f"there are: {', '.join(COLUMNS)}")
         raise WrongUsage(f"no column is called {unknown[0]!r}; {there}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from itertools import chain
+from itertools import chain, islice
 
 from qrec.doors.past import Entry
 from qrec.errors import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     Numbered = Iterator[tuple[int, bytes]]
 
@@ -20,6 +20,7 @@ FISH = b"- cmd: "
 EXTENDED = re.compile(rb": *(\d+):(\d+);")
 STAMP = re.compile(rb"#(\d+)\s*")
 SURELY_STAMP = re.compile(rb"#\d{9,}\s*")  #: one since 1973, and no comment
+LOOKED_AT = 20  #: lines that tell whether a file is text
 META = re.compile(rb"\x83(.)", re.DOTALL)
 FISH_ESCAPE = re.compile(rb"\\([\\n])")
 
@@ -37,21 +38,23 @@ def place(number: int) -> str:
 def looked_at(lines: Iterable[bytes], shell: str) -> Iterator[bytes]:
     """The lines, if the first of them may be that shell's.  Refused if it is surely something else's."""
     rest = iter(lines)
-    first = next(rest, b"")
-    if (found := owner(first)) not in (None, shell):
+    head = list(islice(rest, LOOKED_AT))
+    first = head[0] if head else b""
+    if (found := owner(head)) not in (None, shell):
         cure = f"; `qrec import {found}` reads it" if found in READERS else ""
         raise Refused(f"this is no history of {shell}: it looks like {NAMES[found or '']}{cure}")
     if shell == "fish" and first.strip() and found is None:
         raise Refused("this is no history of fish: it does not begin with `- cmd: `")
-    return chain([first], rest)
+    return chain(head, rest)
 
 
-def owner(first: bytes) -> str | None:
-    """Whose file begins with such a line, as far as that is sure."""
+def owner(head: Sequence[bytes]) -> str | None:
+    """Whose file begins with such lines, as far as that is sure."""
+    first = head[0] if head else b""
     if first.startswith(b"SQLite format 3\0"):
         return "atuin"
-    if b"\0" in first:
-        return ""
+    if b"\0" in first or sum(b"\0" in line for line in head) > 1:
+        return ""  # in one place a shell may have left them that was cut off
     if first.startswith(FISH):
         return "fish"
     if first.startswith(b"Seq\tHost\tStarttime\t"):

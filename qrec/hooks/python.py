@@ -25,7 +25,9 @@ def main() -> None:
         said = happen(hook, Task.from_plain(given["task"]))
         if said is not None:
             os.write(answer, json.dumps(said, default=dict).encode())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if isinstance(error, SystemExit) and not error.code:
+            return  # it has left early, and well
         words = str(error) if isinstance(error, QrecError) else f"{type(error).__name__}: {error}"
         print(" ".join(words.split()), file=sys.stderr)
         is_slip = given["told"]["event"] == "before" and not isinstance(error, Refused)

@@ -1,8 +1,9 @@
 """The runner: the process that calls the hooks that are due.  One at a time on each host, and none if nothing is due.
 
-It takes the notes that firing.py has left, makes sure that what they tell has come true, calls a few hooks at a time,
-and records with the task how they went.  A note is marked before its hook begins and removed when that is recorded:
-a runner that is killed lets no hook happen twice, and the next one records that nobody knows how it went.
+It takes the notes that firing.py has left, makes sure that what they tell has come true, calls the hooks, and records
+with the task how they went.  One that hangs holds up its own next calls only: each hook has its own few at a time.  A
+note is marked before its hook begins and removed when that is recorded: a runner that is killed lets no hook happen
+twice, and the next one records that nobody knows how it went.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
 
 from qrec.api import Qrec
@@ -35,7 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-AT_ONCE = 4  #: hooks that run at a time
+EACH = 2  #: calls of one hook at a time
+AT_ONCE = 32  #: calls of all hooks at a time
+LOOKED = 0.2  #: seconds after which new notes are looked for while hooks run
 GATHERED = 0.2  #: seconds in which outcomes are gathered, to be written down at once
 SLOWLY = 10  #: how nice we are
 ASKED = 20  #: tries for the lock, which somebody may hold for a moment to see whether we are there
@@ -61,7 +64,8 @@ class Runner:
         self.written: Mapping[str, Any] | None = None
         self.tables: dict[str, Table] = {}
         self.doors: dict[str, Qrec] = {}
-        self.ahead: deque[str] = deque()  #: names of notes
+        self.ahead: dict[str, deque[str]] = {}  #: names of notes by their hook, the oldest first
+        self.look_by = 0.0
         self.postponed: set[str] = set()  #: names of those that nothing can be done about now
         self.running: list[tuple[Due, Process]] = []
         self.done: list[tuple[Due, Outcome | None]] = []
@@ -79,23 +83,40 @@ class Runner:
                 return
 
     def look(self) -> bool:
-        """Whether there are notes to be dealt with, the oldest first."""
-        if not self.ahead:
-            names = {name for name in listed(self.folder) if name.endswith(NOTE)} - self.postponed
-            self.ahead.extend(sorted(names, key=lambda name: written(os.path.join(self.folder, name))))
+        """Find the notes that have come, the oldest first; whether there are any to be dealt with."""
+        known = self.postponed.union(*self.ahead.values())
+        names = {name for name in listed(self.folder) if name.endswith(NOTE)} - known
+        for name in sorted(names, key=lambda name: written(os.path.join(self.folder, name))):
+            self.ahead.setdefault(hook_of(name), deque()).append(name)
+        self.look_by = time.monotonic() + LOOKED
         return bool(self.ahead)
 
     def work(self) -> None:
         """Call hooks until none is due and all have ended."""
         while True:
-            while len(self.running) < AT_ONCE and self.look():
-                self.begin(self.ahead.popleft())
+            while (name := self.next()) is not None:
+                self.begin(name)
             if self.running:
                 self.step()
             if time.monotonic() >= self.write_by or not self.running:
                 self.write_down()
                 if not self.running and not self.look():
                     return
+
+    def next(self) -> str | None:
+        """The name of a note that can be dealt with now: its hook is not busy with what was noted before."""
+        if not self.ahead or time.monotonic() >= self.look_by:
+            self.look()
+        if len(self.running) >= AT_ONCE:
+            return None
+        calls = Counter(hook_of(due.path) for due, _ in self.running)
+        for hook, names in self.ahead.items():
+            if calls[hook] < EACH:
+                name = names.popleft()
+                if not names:
+                    del self.ahead[hook]
+                return name
+        return None
 
     # Beginning
 
@@ -156,7 +177,7 @@ class Runner:
 
     def step(self) -> None:
         """Wait for what the hooks do next."""
-        ready = ready_of([process for _, process in self.running], self.write_by)
+        ready = ready_of([process for _, process in self.running], min(self.write_by, self.look_by))
         for one in list(self.running):
             due, process = one
             if (outcome := process.step(ready)) is not None:
@@ -245,6 +266,11 @@ def has_come_true(door: Qrec, note: Note, task: Task, now: Task) -> bool:
 def has_not_begun(task: Task) -> bool:
     """Whether an ended attempt could not be started."""
     return task.status is Status.FAILED and task.returncode in NEVER_BEGAN
+
+
+def hook_of(name: str) -> str:
+    """What the name of a note says of its hook (firing.name_of)."""
+    return name.split(".")[-2]
 
 
 def read(path: str) -> Note | None:
