@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import time
 
 from qrec.errors import CouldNotStart, StoreUnwritable, WrongUsage, did_you_mean
 from qrec.output import make_private
-from qrec.presence import workers
-from qrec.process import entry, spawn
+from qrec.presence import who, workers
+from qrec.process import entry, send, spawn
 from qrec.task import UNFINISHED, Record, Status, Task
 from qrec.worker import Worker
 
@@ -193,7 +194,13 @@ def start_detached(queue: Jobs, backend: str | None = None, **options: Any) -> i
 def start_if_none(queue: Jobs) -> int | None:
     """Start a detached worker unless the queue has one; return its pid.  Of several callers, one starts it."""
     with alone(queue.door.home):
-        return None if workers(queue.door.home, queue.name) else start_detached(queue)
+        return None if has_worker(queue) else start_detached(queue)
+
+
+def has_worker(queue: Jobs) -> bool:
+    """Whether somebody works for a queue; who has done so since before it was made anew is about to go."""
+    made = queue.policy.get("created") or ""
+    return any(about["since"] >= made for about in workers(queue.door.home, queue.name))
 
 
 def run_words(queue: Jobs, backend: str | None, options: Options) -> list[str]:
@@ -273,17 +280,34 @@ def alone(home: str) -> Iterator[None]:
 # What is left behind
 
 
-def clean_up(queue: Jobs) -> list[str]:
-    """End what is left of a queue, if all its jobs have ended and nobody works; return what that was, in words."""
+def clean_up(queue: Jobs, dismiss: bool = False) -> list[str]:
+    """End what is left of a queue, if all its jobs have ended and nobody works; return what that was, in words.
+
+    With `dismiss`, workers that stay for what may come are told to go.
+    """
     from qrec import sessions
 
     path = log_of(queue)
     with alone(queue.door.home):
-        if workers(queue.door.home, queue.name) or queue.store.count(queue.query(UNFINISHED)):
+        if queue.store.count(queue.query(UNFINISHED)):
             return []
-        ended = [f"session {name}" for name in sessions.end(queue)]
+        ended = [f"worker {pid}" for pid in dismissed(queue)] if dismiss else []
+        if workers(queue.door.home, queue.name):
+            return ended
+        ended += [f"session {name}" for name in sessions.end(queue)]
         try:
             os.unlink(path)
         except OSError:
             return ended
     return [*ended, f"the log {path}"]
+
+
+def dismissed(queue: Jobs) -> list[int]:
+    """Tell the workers of a queue to go that were asked to stay, as far as they are on this machine; who went."""
+    kept = [one for about in workers(queue.door.home, queue.name) if about.get("keep") and (one := who(about)).alive()]
+    for one in kept:
+        send(one.pid, signal.SIGTERM)
+    deadline = time.monotonic() + PATIENCE
+    while any(one.alive() for one in kept) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return [one.pid for one in kept if not one.alive()]

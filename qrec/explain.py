@@ -12,7 +12,7 @@ from qrec.executors.queue import Job, label
 from qrec.graph import ANY, FAILED
 from qrec.limits import limits_of
 from qrec.presence import workers
-from qrec.reason import reason
+from qrec.reason import beside_status, reason
 from qrec.recorder import runs
 from qrec.stores.base import Query
 from qrec.task import Status, Task
@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from qrec.jobs import Jobs
     from qrec.limits import Limits
 
+#: What it means that somebody is missing.
+MISSING = {
+    "": "",
+    "worker": "; its worker has gone, and the next `qrec queue run` takes it over",
+    "keeper": "; the process that kept it was killed, so nobody will learn its return code",
+}
 NAMED = 5  #: jobs that a sentence names; of more it tells how many
 
 
@@ -66,6 +72,7 @@ class Crew:
     def __init__(self, about: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
         self.pid = about["pid"]
         self.host = about["host"]
+        self.keeps = bool(about.get("keep"))  #: whether it stays when all has ended
         self.limits: Limits = limits_of(policy, **about.get("chosen", {}))
         self.running: list[Task] = []
 
@@ -128,23 +135,19 @@ class Picture:
 
     def doom(self, job: Task) -> str:
         """Why a waiting job can never run, if something that it depends on did not end as it should."""
-        tolerant: list[Status | None] = []
         for uid, kind in Job.of(job).links(job.after):
             parent = self.task(uid)
-            if kind == FAILED:
-                tolerant.append(None if parent and not parent.status.is_final else self.end_of(parent))
-            elif kind != ANY and (parent is None or parent.status.is_final):
+            if kind not in (ANY, FAILED) and (parent is None or parent.status.is_final):
                 if parent is None:
                     return f"{uid} is gone"
                 if parent.status is not Status.COMPLETE:
                     return f"{label(parent)} {WORDS[parent.status]}"
-        if tolerant and all(status is Status.COMPLETE for status in tolerant):
-            return "nothing of that failed for whose failure it waited"
-        return ""
+        return "nothing of that failed for whose failure it waited" if self.nothing_failed(job) else ""
 
-    def end_of(self, parent: Task | None) -> Status:
-        """How a parent ended; one that is gone is lost."""
-        return Status.LOST if parent is None else parent.status
+    def nothing_failed(self, job: Task) -> bool:
+        """Whether all has completed for the failure of one of which a job was to begin."""
+        parents = [self.task(uid) for uid in Job.of(job).failed]
+        return bool(parents) and all(parent is not None and parent.status is Status.COMPLETE for parent in parents)
 
     @property
     def waiting(self) -> list[Task]:
@@ -152,7 +155,7 @@ class Picture:
         if self._waiting is None:
             ready = [
                 job
-                for job in self.tasks.values()
+                for job in list(self.tasks.values())  # a look at their parents adds to them
                 if job is not None and job.queue == self.queue.name and job.status is Status.QUEUED
                 and not self.waits_for(job) and not self.doom(job) and not self.is_later(job)
             ]  # fmt: skip
@@ -180,6 +183,8 @@ class Picture:
             return f"not before {clock(Job.of(job).at or 0)}"
         if lack := self.lack(job):
             return f"can never run: {lack}"
+        if lack := self.lack_of_gpus(job):
+            return lack
         if not self.crews:
             return "no worker runs"
         if not any(crew.free_slots > 0 for crew in self.crews):
@@ -192,12 +197,14 @@ class Picture:
             told = job.data.get("slurm", {})
             return " ".join(str(told[name]) for name in ("state", "reason") if told.get(name))
         if job.status is Status.RUNNING:
-            return "its worker has gone" if self.is_orphan(job) else ""
+            return f"its {gone} has gone" if (gone := self.missing(job)) else ""
         return "" if job.status is Status.COMPLETE else reason(job)
 
-    def is_orphan(self, job: Task) -> bool:
-        """Whether a job runs whose worker has gone."""
-        return "slot" in job.data and runs(job, "recorder") is False
+    def missing(self, job: Task) -> str:
+        """Who does not look after a running job any more: its worker, or the keeper that its worker had for it."""
+        if "slot" not in job.data or runs(job, "recorder") is not False:
+            return ""
+        return "worker" if "recorder" in job.data.get("process", {}) else "keeper"
 
     def label(self, uid: str) -> str:
         """What a task is called in a sentence."""
@@ -210,10 +217,17 @@ class Picture:
         if not self.crews:
             limits = limits_of(self.policy)
             if not limits.gpus:
-                asked = asked.copy(gpus=0)  # a worker may yet be given some
+                asked = asked.copy(gpus=0)  # a worker may yet be given some: see `lack_of_gpus`
             return "" if self.policy.get("backend") == "slurm" else limits.lack(asked)
         lacks = [crew.limits.lack(asked) for crew in self.crews]
         return lacks[0] if all(lacks) else ""
+
+    def lack_of_gpus(self, job: Task) -> str:
+        """What a job asks for that a worker would only have if it was given some."""
+        gpus = Job.of(job).gpus
+        if self.crews or not gpus or self.policy.get("gpus") or self.policy.get("backend") == "slurm":
+            return ""
+        return f"it asks for {gpus} GPU{'s' * (gpus != 1)}, and the queue has none"
 
     def shortage(self, job: Task) -> str:
         """What no worker has enough of right now, in a few words."""
@@ -269,7 +283,7 @@ class Picture:
             return [*self.about_parents(job, waits), *self.about_queue()]
         if doom := self.doom(job):
             return [f"it will be skipped as soon as a worker sees it: {doom}"]
-        found = [*self.about_queue(), *self.about_time(job)]
+        found = [*self.about_gpus_to_come(job), *self.about_queue(), *self.about_time(job)]
         if lack := self.lack(job):
             return [f"it can never run: {lack}; `qrec queue edit` changes what it asks for", *found]
         found += [*self.about_slots(), *self.about_room(job), *self.about_others(job)]
@@ -278,8 +292,9 @@ class Picture:
     def told(self, job: Task) -> str:
         """How a job stands that does not wait."""
         took = f" after {duration(job.seconds)}" if job.seconds is not None else ""
-        again = f"; `qrec queue retry {self.to_retry(job)} wait again"
-        why = f": {reason(job)}" if reason(job) not in ("", "cancelled") else ""
+        in_vain = job.status is Status.SKIPPED and self.nothing_failed(job)
+        again = "" if in_vain else f"; `qrec queue retry {self.to_retry(job)} wait again"
+        why = f": {beside_status(job)}" if beside_status(job) else ""
         if job.status is Status.COMPLETE:
             return f"it completed{took}"
         if job.status is Status.CANCELLED and job.started is None:
@@ -294,8 +309,7 @@ class Picture:
         since = f"it has been running for {duration(job.seconds)}" if job.seconds is not None else "it runs"
         where = f" on {job.host}" if job.host != os.uname().nodename else ""
         devices = f" with GPU {', '.join(job.data['gpus'])}" if job.data.get("gpus") else ""
-        gone = "; its worker has gone, and the next `qrec queue run` takes it over" if self.is_orphan(job) else ""
-        return f"{since}{where}{devices}{gone}"
+        return f"{since}{where}{devices}{MISSING[self.missing(job)]}"
 
     def to_retry(self, job: Task) -> str:
         """The words behind `retry` that let an ended job run after all, and what they let wait again."""
@@ -328,6 +342,11 @@ class Picture:
         if not self.crews:
             found.append(f"no worker runs; `qrec queue run {name}` starts one")
         return found
+
+    def about_gpus_to_come(self, job: Task) -> list[str]:
+        """How a worker could be given the GPUs that it asks for."""
+        name = shlex.quote(self.queue.name)
+        return [f"{lack}; `qrec queue set {name} --gpus 0,1` names some"] if (lack := self.lack_of_gpus(job)) else []
 
     def about_time(self, job: Task) -> list[str]:
         """Until when it must wait."""

@@ -13,10 +13,12 @@ from qrec.task import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Hashable, Iterable, Iterator, Mapping, Sequence
 
     #: A parent's uid and the kind of the link.
     Link = tuple[str, str]
+    #: By which a ready job stands among the others: -priority, number, uid.
+    Entry = tuple[int, int, str]
 
 OK, ANY, FAILED = "ok", "any", "failed"
 KINDS = (OK, ANY, FAILED)
@@ -25,17 +27,18 @@ KINDS = (OK, ANY, FAILED)
 class Waiting:
     """A job that has not begun, as the board knows it."""
 
-    __slots__ = ("failed", "links", "number", "open", "place", "priority", "uid", "wants_failure")
+    __slots__ = ("failed", "links", "needs", "number", "open", "place", "priority", "uid", "wants_failure")
 
-    def __init__(self, uid: str, number: int, priority: int, links: Sequence[Link]) -> None:
+    def __init__(self, uid: str, number: int, priority: int, links: Sequence[Link], needs: Hashable) -> None:
         self.uid = uid
         self.number = number
         self.priority = priority
         self.links = links
+        self.needs = needs  #: if one job does not fit now, none does that needs the same and comes behind it
         self.open = 0  #: how many parents have not ended
         self.wants_failure = any(kind == FAILED for _, kind in links)
         self.failed = False  #: whether one of those that may fail did
-        self.place: tuple[int, int, str] | None = None  #: the entry by which it stands among the ready ones
+        self.place: Entry | None = None  #: where it stands among the ready ones
 
 
 class Board:
@@ -48,14 +51,22 @@ class Board:
         self.jobs: dict[str, Waiting] = {}
         self.children: dict[str, list[str]] = {}  #: parent -> those that wait for it
         self.doomed: dict[str, str] = {}  #: job -> the parent because of which it will never run
-        self.ready: list[tuple[int, int, str]] = []  #: heap of (-priority, number, uid); may hold what has left
+        self.ready: dict[Hashable, list[Entry]] = {}  #: heaps by what is needed; they may hold what has left
 
     def __len__(self) -> int:
         return len(self.jobs)
 
-    def add(self, uid: str, number: int, priority: int, links: Sequence[Link], known: Mapping[str, Status]) -> None:
+    def add(
+        self,
+        uid: str,
+        number: int,
+        priority: int,
+        links: Sequence[Link],
+        known: Mapping[str, Status],
+        needs: Hashable = None,
+    ) -> None:
         """A job that waits; `known` tells how its parents stand.  One that is not there any more can never complete."""
-        job = self.jobs[uid] = Waiting(uid, number, priority, links)
+        job = self.jobs[uid] = Waiting(uid, number, priority, links, needs)
         for parent, kind in links:
             status = known.get(parent, Status.LOST)
             if status.is_final:
@@ -95,14 +106,24 @@ class Board:
         job.priority = priority
         self._sort(job)
 
-    def take_ready(self) -> Iterator[str]:
-        """The ready jobs, by descending priority, then age.  Each is given once; `put_back` what was not begun."""
-        while self.ready:
-            entry = heapq.heappop(self.ready)
+    def take_ready(self, short: Container[Hashable] = ()) -> Iterator[str]:
+        """The ready jobs, by descending priority, then age.  Each is given once; `put_back` what was not begun.
+
+        Those stay that need what is in `short`, which may grow meanwhile.
+        """
+        while found := [needs for needs in self.ready if needs not in short]:
+            needs = min(found, key=lambda needs: self.ready[needs][0])
+            entry = heapq.heappop(self.ready[needs])
+            if not self.ready[needs]:
+                del self.ready[needs]
             job = self.jobs.get(entry[2])
             if job is not None and job.place is entry:  # it may have left, come back, or moved
                 job.place = None
                 yield job.uid
+
+    def has_ready(self, short: Container[Hashable] = ()) -> bool:
+        """Whether there may be any for `take_ready`."""
+        return any(needs not in short for needs in self.ready)
 
     def put_back(self, uid: str) -> None:
         """A ready job that could not begin now."""
@@ -132,7 +153,7 @@ class Board:
         entry = (-job.priority, job.number, job.uid)
         if job.place != entry:
             job.place = entry
-            heapq.heappush(self.ready, entry)
+            heapq.heappush(self.ready.setdefault(job.needs, []), entry)
 
 
 def cycle(parents: Mapping[str, Iterable[str]]) -> list[str]:

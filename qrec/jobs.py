@@ -10,7 +10,7 @@ import os
 import time
 
 from qrec.errors import DuplicateJob, NoSuchJob, NoSuchQueue, NoSuchTask, Refused, StoreError, WrongUsage, did_you_mean
-from qrec.executors.queue import PRIVATE, Job, QueueExecutor, bash, label, leave_words, retried, with_words
+from qrec.executors.queue import BROUGHT, PRIVATE, Job, QueueExecutor, bash, label, leave_words, retried, with_words
 from qrec.executors.shell import SHELL_CHARACTERS
 from qrec.graph import cycle, ordered
 from qrec.spool import forget_words
@@ -19,7 +19,7 @@ from qrec.task import FINAL, UNFINISHED, Record, Status, Task, new_uid, timestam
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from qrec.api import Qrec
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 DEFAULT = "default"  #: the queue that is meant where none is named
 #: What a policy may hold.
 POLICY = ("workers", "gpus", "mem", "cpus", "preamble", "cwd", "env", "paused", "backend", "since", "created", "size")
-#: The variables of whoever submits that a job sees, beside those of its worker.
-BROUGHT = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX")
 #: What may be changed of a job that waits.
 EDITABLE = ("priority", "message", "tags", "command", "after", "job", "pwd", "name")
 AT_ONCE = 2_000  #: jobs that are handed to the store together
@@ -62,6 +60,65 @@ class Submission(Record):
     slurm: Mapping[str, Any] = {}
     notify: bool = False  #: tell of its end
     if_absent: bool = False  #: not when the same command already waits or runs in the queue
+
+
+def whole(least: int) -> tuple[Callable[[Any], bool], str]:
+    """Whole numbers that a store can keep."""
+    told = "a whole number" + (f" from {least}" if least >= 0 else "")
+    return lambda value: type(value) is int and least <= value < HIGHEST, told
+
+
+def is_number(value: Any) -> bool:
+    """Whether something is a number of seconds; of those since the epoch, one that a calendar has."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < LATEST
+
+
+def is_text(value: Any) -> bool:
+    """Whether something can be a word of a command: bytes without NUL are behind it."""
+    try:
+        return isinstance(value, str) and b"\0" not in value.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+
+
+def are_texts(value: Any) -> bool:
+    """Whether something is any number of texts."""
+    return isinstance(value, (tuple, list)) and all(map(is_text, value))
+
+
+def are_named(value: Any) -> bool:
+    """Whether something has values by their names."""
+    return isinstance(value, dict) and all(map(is_text, value))
+
+
+def are_variables(value: Any) -> bool:
+    """Whether something can be the variables of a process."""
+    return are_named(value) and all(name and "=" not in name and is_text(said) for name, said in value.items())
+
+
+HIGHEST = 1 << 63
+LATEST = 250_000_000_000  #: in the year 9892
+#: What the parts of a submission have to be, and how that is called.
+PARTS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("name", "cwd", "setup", "teardown", "message"), (is_text, "text")),
+    **dict.fromkeys(("depends", "depends_any", "depends_failed", "preamble", "tags"), (are_texts, "a list of texts")),
+    **dict.fromkeys(("backoff", "timeout", "at"), (is_number, "a number of seconds")),
+    **dict.fromkeys(("log", "notify", "if_absent"), (lambda value: isinstance(value, bool), "true or false")),
+    "priority": whole(-HIGHEST), "retries": whole(0), "gpus": whole(0), "mem": whole(0), "cpus": whole(1),
+    "env": (are_variables, "an object of variables, each a text"), "slurm": (are_named, "an object of options"),
+}  # fmt: skip
+
+
+def check_parts(parts: Mapping[str, Any]) -> None:
+    """Refuse what no worker could read, be it of a new job or a changed one; None is what is not said.  WrongUsage."""
+    for name, value in parts.items():
+        if name in PARTS and value is not None and not PARTS[name][0](value):
+            raise WrongUsage(f"{name!r} is {PARTS[name][1]}, not {shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """A value in a message."""
+    return repr(value)[:200]
 
 
 class Jobs:
@@ -172,13 +229,14 @@ class Jobs:
 
     def find(self, reference: str) -> Task:
         """A job by its name, its number, or its uid's beginning.  NoSuchJob."""
-        for job in self.store.newest_first(self.query().copy(name=reference)):
+        query = self.query()
+        for job in self.store.newest_first(query.copy(name=reference)):
             return job
         try:
             job = self.store.resolve(reference)
         except NoSuchTask:
             raise NoSuchJob(self.name, reference, self.names()) from None
-        if job.queue != self.name:
+        if not query.matches(job):
             raise NoSuchJob(self.name, reference, self.names())
         return job
 
@@ -193,6 +251,8 @@ class Jobs:
 
         Raises NoSuchJob for an unknown dependency, DuplicateJob, or Refused for a cycle and for what can never run.
         """
+        for job in jobs:
+            check_parts(vars(job))
         with self.store.together():
             if not self.exists:
                 self.create()
@@ -239,6 +299,7 @@ class Jobs:
 
         `depends` holds the dependencies that it shall have instead, by their names in a Submission.
         """
+        check_parts(fields)
         own = {name: fields.pop(name) for name in list(fields) if name in EDITABLE}
         with self.store.together():
             job = self.store.get(job.uid)
@@ -307,6 +368,8 @@ class Jobs:
     def check_command(self, command: str | tuple[str, ...]) -> None:
         """Raise WrongUsage for a command that is none."""
         words = (command,) if isinstance(command, str) else command
+        if not all(map(is_text, words)):
+            raise WrongUsage(f"a command consists of texts, without NULs, not of {shown(words)}")
         if not words or (len(words) == 1 and not words[0].strip()):
             raise WrongUsage("there is no command; write `qrec queue submit [QUEUE] -- COMMAND...`")
 
@@ -378,7 +441,7 @@ class Intake:
         turn = time.time_ns() // 1000
         for number, (job, uid) in enumerate(zip(self.jobs, self.uids, strict=True)):
             task = self.task(job, uid, turn + number, links[number])
-            known = present.get((task.argv, task.pwd)) if job.if_absent else None
+            known = present.get((task.command, task.pwd)) if job.if_absent else None
             uids.append(uid if known is None else known)
             if known is not None:
                 self.forget_words([uid])
@@ -407,9 +470,9 @@ class Intake:
         if (job.cpus or job.mem or job.gpus) and not job.slurm:
             check_fits(self.policy, job.name or "the job", Job(cpus=job.cpus, mem=job.mem, gpus=job.gpus))
 
-    def present(self) -> dict[tuple[tuple[str, ...], str], str]:
-        """The uids of what waits or runs, by words and folder."""
-        return {(job.argv, job.pwd): job.uid for job in self.queue.unfinished()}
+    def present(self) -> dict[tuple[str, str], str]:
+        """The uids of what waits or runs, by command and folder."""
+        return {(job.command, job.pwd): job.uid for job in self.queue.unfinished()}
 
     def task(self, job: Submission, uid: str, turn: int, links: tuple[list[str], ...]) -> Task:
         """The record of a job that waits."""

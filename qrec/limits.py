@@ -31,7 +31,7 @@ class Limits(Record):
         if (job.mem or 0) > self.mem:
             return f"it asks for {size(job.mem or 0)} of memory, and there are {size(self.mem)}"
         if job.gpus > len(set(self.gpus)):
-            return f"it asks for {job.gpus} GPUs, and this worker has {len(set(self.gpus))}"
+            return f"it asks for {job.gpus} GPU{'s' * (job.gpus != 1)}, and this worker has {len(set(self.gpus))}"
         return ""
 
 
@@ -45,6 +45,14 @@ def limits_of(policy: Mapping[str, Any], **chosen: Any) -> Limits:
         slots=int(said.get("workers") or 1), cpus=said.get("cpus") or usable_cpus(), mem=said.get("mem") or memory,
         gpus=tuple(map(str, said.get("gpus") or ())),
     )  # fmt: skip
+
+
+def needs(job: Job) -> tuple[bool, bool, int] | None:
+    """What a job needs, as far as it matters to a `Room`: behind one that does not fit, none fits that needs the same.
+
+    CPUs and memory are short for all behind it, however little they ask for.  None if it needs a slot only.
+    """
+    return (bool(job.cpus), bool(job.mem), job.gpus) if job.cpus or job.mem or job.gpus else None
 
 
 class Room:

@@ -12,6 +12,7 @@ from qrec.task import timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from qrec.worker import Worker
@@ -37,6 +38,10 @@ class Presence:
             pass  # it works unseen
 
     def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Tell of it no more."""
         try:
             os.unlink(self.path)
         except OSError:
@@ -54,8 +59,7 @@ def workers(home: str, queue: str | None = None) -> list[dict[str, Any]]:
         try:
             with open(path, encoding="utf-8") as file:
                 about = json.load(file)
-            who = Identity(**{key: about[key] for key in ("host", "boot", "namespace", "pid", "ticks")})
-            alive = who.alive()
+            alive = who(about).alive()
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if alive is False:
@@ -66,3 +70,8 @@ def workers(home: str, queue: str | None = None) -> list[dict[str, Any]]:
         elif queue is None or about.get("queue") == queue:
             found.append(about)
     return found
+
+
+def who(about: Mapping[str, Any]) -> Identity:
+    """The process of a worker."""
+    return Identity(**{key: about[key] for key in ("host", "boot", "namespace", "pid", "ticks")})

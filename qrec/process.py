@@ -35,6 +35,8 @@ LINGER = 1.0  #: seconds after the command's end until even a talking grandchild
 GRACE = 10.0  #: seconds between asking a process to end and killing it
 MEMORY_UNIT = 1 if os.uname().sysname == "Darwin" else 1024  #: bytes in a unit of `ru_maxrss`
 COERCED = ("C.UTF-8", "C.utf8", "UTF-8")  #: what Python sets LC_CTYPE to where there is no locale
+#: What does not end the search for a program on PATH.
+SEARCH_ON = (errno.EACCES, errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT)
 THREADS = 17  #: index of `num_threads` among the fields of /proc/PID/stat that follow the name
 START_TICKS = 19  #: index of `starttime` among the fields of /proc/PID/stat that follow the name
 
@@ -152,7 +154,7 @@ def spawn(
     new_session: bool = False,
     session: str | None = None,
 ) -> int:
-    """Start a program, found on PATH, and return its pid.
+    """Start a program, found on the PATH that it is given, and return its pid.
 
     `streams` says which of our descriptors it gets as its 0, 1 or 2; None closes one; those not named are inherited.
     `mask` is its signal mask; `session` the path of a terminal that rules its own session, and is its 0, 1 and 2.
@@ -168,9 +170,9 @@ def spawn(
 
     def start(words: Sequence[str]) -> int:
         actions = [*redirections(streams), *(session_of(session) if session else ())]
-        return os.posix_spawnp(
-            words[0], list(words), env, file_actions=actions, setsigmask=mask, setsigdef=restored, **apart
-        )
+        return first_that_starts(places_of(words[0], env), lambda place: os.posix_spawnp(
+            place, list(words), env, file_actions=actions, setsigmask=mask, setsigdef=restored, **apart
+        ))  # fmt: skip
 
     try:
         return start(argv)
@@ -258,6 +260,33 @@ def find_program(name: str, env: Mapping[str, str]) -> str:
     import shutil
 
     return shutil.which(name, path=env.get("PATH")) or name
+
+
+def places_of(program: str, env: Mapping[str, str]) -> list[str]:
+    """Where a search of an environment's PATH may find a program: where there is one; everywhere if there is none.
+
+    The system searches our own PATH by itself, and at less cost: that of a program is its name.
+    """
+    if "/" in program or not program or env.get("PATH") == os.environ.get("PATH"):
+        return [program]
+    places = [f"{folder or '.'}/{program}" for folder in env.get("PATH", os.defpath).split(":")]
+    return [place for place in places if os.access(place, os.X_OK)] or places
+
+
+def first_that_starts(places: Iterable[str], start: Callable[[str], int]) -> int:
+    """What `start` returns for the first place where it can; as execvp(3) does it, trouble with one is not the end.
+
+    Raises OSError if there is none; that something must not be executed is told rather than that nothing is there.
+    """
+    trouble: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    for place in places:
+        try:
+            return start(place)
+        except OSError as error:
+            if error.errno not in SEARCH_ON:
+                raise
+            trouble = trouble if isinstance(trouble, PermissionError) else error
+    raise trouble
 
 
 def start_error(program: str, error: OSError) -> CouldNotStart:

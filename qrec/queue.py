@@ -33,6 +33,7 @@ from qrec.presence import workers
 from qrec.queue_job import Job, plain, show, write
 from qrec.queue_words import (
     BACKENDS,
+    EVERY,
     HANDLERS,
     KINDS,
     LOCAL,
@@ -51,10 +52,13 @@ from qrec.queue_words import (
     heed,
     listed,
     sbatch_calls,
+    seconds_of,
     slurm_options,
     text_of,
     texts,
+    variables_of,
     warn,
+    whole_of,
 )
 from qrec.script import commands, script
 from qrec.task import UNFINISHED, Status, Task, moment
@@ -160,8 +164,7 @@ class Queue:
         core = Jobs(Qrec(home, store), name)
         policy = core.policy
         chosen = backend or policy.get("backend") or SERIAL
-        if chosen not in (*BACKENDS, LOCAL):
-            raise UnknownBackendError(f"there is no backend {chosen!r}; there are: {', '.join(BACKENDS)}")
+        refuse_unknown(chosen)
         queue = cls(core, chosen, dpath)
         queue.environ, queue.cwd = dict(policy.get("env", {})), policy.get("cwd")
         queue.preamble, queue.gpus = list(policy.get("preamble", ())), list(map(str, policy.get("gpus", ())))
@@ -212,7 +215,7 @@ class Queue:
     @staticmethod
     def available_backends() -> list[str]:
         """The backends that can be used on this machine."""
-        return [name for name in BACKENDS if is_there(name)]
+        return [name for name in EVERY if is_there(name)]
 
     def is_available(self) -> bool:
         """Whether the queue's backend can be used on this machine."""
@@ -238,9 +241,11 @@ class Queue:
         `depends` are jobs, names of jobs, or any recorded tasks, all of which have to complete.  Options: `cwd`,
         `environ`, `preamble`, `setup`, `teardown`, `log`, `tags`, `cpus`, `gpus`, `mem` (megabytes, or "8GB"), `begin`
         (seconds from now), and those of sbatch for a slurm queue; of qrec `depends_any`, `depends_failed`, `priority`,
-        `retries`, `backoff`, `timeout`, `at`, `message`.  Unknown ones are passed over with a warning.
+        `retries`, `backoff` and `timeout` (seconds, or "90s"), `at`, `message`.  Unknown ones are passed over with a
+        warning.
 
-        KeyError for an unknown dependency and for a name that is taken; nothing is submitted then.
+        KeyError for an unknown dependency and for a name that is taken, WrongUsage for a value that an option cannot
+        have; nothing is submitted then.
         """
         if isinstance(command, Job):
             job = command
@@ -327,14 +332,15 @@ class Queue:
             command=str(job.command), name=job.name, depends=references(job.depends),
             depends_any=references(self.parents(listed(said.get("depends_any")), new)),
             depends_failed=references(self.parents(listed(said.get("depends_failed")), new)),
-            priority=0 if is_slurm else int(said.get("priority") or 0), retries=int(said.get("retries") or 0),
-            backoff=float(said.get("backoff") or 0), timeout=said.get("timeout"), cpus=said.get("cpus"),
+            priority=0 if is_slurm else whole_of(said.get("priority") or 0), cpus=whole_of(said.get("cpus")),
+            retries=whole_of(said.get("retries") or 0), backoff=seconds_of(said.get("backoff") or 0),
+            timeout=seconds_of(said.get("timeout")),
             mem=bytes_of(said.get("mem")), gpus=self.count_gpus(said.get("gpus")), cwd=text_of(said.get("cwd")),
-            env={**self.environ, **{str(key): str(value) for key, value in (said.get("environ") or {}).items()}},
+            env={**self.environ, **variables_of(said.get("environ"))},
             preamble=(*texts(said.get("preamble")), *setup[:-1]), setup=setup[-1] if setup else "",
             teardown="\n".join(texts(said.get("teardown"))),
             at=epoch(said.get("at") or (None if is_slurm else said.get("begin"))),
-            message=str(said.get("message") or ""), tags=tuple(job.tags or ()),
+            message=said.get("message") or "", tags=tuple(job.tags or ()),
             slurm=slurm_options(said) if is_slurm else {},
         )  # fmt: skip
 
@@ -607,10 +613,10 @@ COUNTED = (("complete",), ("failed", "lost"), ("skipped", "cancelled"))
 # To begin
 
 
-def refuse_unknown(backend: str, handler: str) -> None:
+def refuse_unknown(backend: str, handler: str = "auto") -> None:
     """Raise UnknownBackendError or KeyError for words that name none."""
-    if backend not in (*BACKENDS, LOCAL):
-        raise UnknownBackendError(f"there is no backend {backend!r}; there are: {', '.join(BACKENDS)}")
+    if backend not in EVERY:
+        raise UnknownBackendError(f"there is no backend {backend!r}; there are: {', '.join(EVERY)}")
     if handler not in HANDLERS:
         raise KeyError(handler)
 

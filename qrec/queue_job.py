@@ -12,7 +12,7 @@ from qrec.errors import CouldNotStart, Refused, StoreUnwritable
 from qrec.executors.queue import Job as Asked
 from qrec.executors.queue import with_words
 from qrec.output import Frozen, make_private, merged
-from qrec.queue_words import OPTIONS, listed, texts
+from qrec.queue_words import OPTIONS, listed
 from qrec.redact import REDACTED
 from qrec.script import line_of
 from qrec.task import Status, Task
@@ -37,7 +37,7 @@ class Job:
         self.name = name
         self.depends: list[Any] = listed(depends)
         self.kwargs = options
-        self.tags: list[str] | None = texts(options.get("tags")) or None
+        self.tags: list[str] | None = [tag for tag in listed(options.get("tags")) if tag not in (None, "")] or None
         self.log = bool(options.get("log", False))
         self.bookkeeper = int(options.get("bookkeeper") or 0)
         self.queue: Queue | None = None

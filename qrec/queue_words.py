@@ -12,7 +12,7 @@ from qrec.executors import sbatch
 from qrec.executors.queue import Job as Asked
 from qrec.script import line_of
 from qrec.task import Task
-from qrec.units import size_in_bytes, time_to_come
+from qrec.units import seconds, size_in_bytes, time_to_come
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 SERIAL, LOCAL, TMUX, SLURM = "serial", "local", "tmux", "slurm"
-#: Those that cmd_queue has; `local` runs `size` jobs at a time without tmux.
+#: Those that cmd_queue has, and for which there are scripts; `local` runs `size` jobs at a time without tmux.
 BACKENDS = (SERIAL, TMUX, SLURM)
+EVERY = (*BACKENDS, LOCAL)
 HANDLERS = ("auto", "ask", "kill", "ignore")
 MONITORS = ("hybrid", "inline", "tmux", "none")
 MEGABYTE = 1_000_000
@@ -117,9 +118,26 @@ def texts(value: Any, split: bool = False) -> list[str]:
     return [str(one) for one in several if one is not None and str(one).strip()]
 
 
-def text_of(path: Any) -> str | None:
-    """A path as text."""
-    return os.fspath(path) if path else None
+def variables_of(environ: Any) -> dict[str, str]:
+    """Environment variables of any kind of values."""
+    if environ and not hasattr(environ, "items"):
+        raise WrongUsage(f"'environ' is a dict of variables, not {environ!r}")
+    return {str(name): str(value) for name, value in environ.items()} if environ else {}
+
+
+def text_of(path: Any) -> Any:
+    """A path as text; what is none, as it is."""
+    return (os.fspath(path) if isinstance(path, os.PathLike) else path) or None
+
+
+def whole_of(count: Any) -> Any:
+    """A whole number of any kind; what is none, as it is."""
+    return int(count) if hasattr(count, "__index__") else count
+
+
+def seconds_of(span: Any) -> Any:
+    """A duration: seconds, or a text such as `90s`."""
+    return seconds(span) if isinstance(span, str) else span
 
 
 def bytes_of(memory: Any) -> int | None:
@@ -138,6 +156,8 @@ def epoch(when: Any) -> float | None:
     if isinstance(when, (int, float)):
         return float(when) if when > YEARS else time.time() + when
     said = time_to_come(when.removeprefix("now")) if isinstance(when, str) else when
+    if not hasattr(said, "timestamp"):
+        raise WrongUsage(f"{when!r} is no time; say seconds from now, a datetime, or a text such as '18:30'")
     return float(said.timestamp())
 
 

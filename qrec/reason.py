@@ -42,6 +42,11 @@ def reason(task: Task, oom_kills: int = 0) -> str:
     return failed(task) + short_of_memory(task, oom_kills)
 
 
+def beside_status(task: Task) -> str:
+    """The reason where the status is told, too: nothing is said twice."""
+    return reason(task).removeprefix(task.status.value).removeprefix(", ")
+
+
 def cancelled(task: Task) -> str:
     """Whose wish it was, and what ended it."""
     interrupted = task.data.get("interrupted")

@@ -35,11 +35,12 @@ MIB = 1 << 20
 # in the place of capitals between two `@`, and takes out lines that say `@IF@` and a feature that nobody uses.
 
 #: What shellcheck shall not mind: expressions in single quotes, as they are for the bash of a job; letters that look
-#: like quotes, as they are meant; variables and functions that other backends, or traps, use.
+#: like quotes, and backslashes before quotes, as they are meant; variables and functions that other backends, or
+#: traps, use.
 START = r"""#!/usr/bin/env bash
 # @COUNT@, backend @BACKEND@, written by qrec. Needs only bash 4.2 or later and @NEEDS@. Run again, it goes on: what is
 # done stays done, what failed is tried again. State and output are in $QREC_STATE, else in a folder beside this script.
-# shellcheck disable=SC2016,SC1110,SC1111,SC1112,SC2034,SC2089,SC2090,SC2317
+# shellcheck disable=SC1003,SC2016,SC1110,SC1111,SC1112,SC2034,SC2089,SC2090,SC2317
 title=@TITLE@ default=@DEFAULT@ script=${BASH_SOURCE[0]:-}; [[ $script == /* ]] || script=$PWD/$script
 state=${1:-${QREC_STATE:-${script%/*}/$default}}
 (umask 077 && mkdir -p -- "$state") && CDPATH='' cd -- "$state" || exit 125
@@ -161,10 +162,10 @@ FAILURE = r"""wait_for_failure() { # adds to `needs` that `several` end, and one
 
 SUMMARY = r"""type -P @TOOLS@ >/dev/null || { echo 'this script needs @NEEDS@, which is not here' >&2; exit 125; }
 again() { grep -Els '^(failed|skipped)' -- *.state | while read -r file; do rm -f -- "$file"; done; }
-summary() { # how all stands; the script ends with 1 if a job has failed@OR@
+summary() { # how all stands; the script ends with 1 if a job has failed or was refused@OR@
     local code=$?; local -A all=()
     run() {
-        ended "$number"; ((all[${end:-left}] += 1))
+        ended "$number"; ((all[${end:-left}] += 1, all[refused] += ${#refused} > 0))
         [ "$end" != failed ] || echo "failed: $number${name:+ $name}, see $state/$number.err"
     }
     queue
@@ -257,8 +258,9 @@ def script(
     """A bash script that runs these jobs, whatever became of them here.
 
     `outside` holds, by uid, the tasks that jobs depend on and that are no jobs of this script: what has ended as it
-    should counts as fulfilled, and a job that depends on any other is refused when the script runs.  Raises WrongUsage
-    for an unknown backend, and for jobs that wait for each other.
+    should counts as fulfilled, and a job that depends on any other is refused when the script runs: skipped, as qrec
+    does, unless the other may still end as it should.  Raises WrongUsage for an unknown backend, and for jobs that wait
+    for each other.
     """
     if backend not in BACKENDS:
         there = did_you_mean(backend, BACKENDS, f"there is one for {', '.join(BACKENDS)}")
@@ -369,7 +371,7 @@ def fillings(plan: Plan) -> dict[str, str]:
         "PERFORM": "with_gpus" if plan.shares_gpus else "perform",
         "OR": "" if in_slurm else ", or is left",
         "LEFT": "in Slurm" if in_slurm else "left",
-        "BAD": "all[failed]" if in_slurm else "all[failed] + all[left]",
+        "BAD": f"all[failed] + all[refused]{'' if in_slurm else ' + all[left]'}",
         "NAP": NAP,
         "SIZE": str(plan.size),
     }
@@ -435,7 +437,7 @@ def single(plan: Plan, task: Task, job: Job) -> dict[str, str]:
         "timeout": plain(job.timeout) if job.timeout else "",
         "at": str(math.ceil(job.at)) if job.at and plan.backend != "slurm" else "",
         "wanted": str(job.gpus) if job.gpus and plan.shares_gpus else "",
-        "refused": f"failed 125 ({refused})" if refused else "",
+        "refused": refused,
     }
 
 
@@ -501,9 +503,9 @@ def fulfils(other: Task | None, kind: str) -> bool:
 
 
 def refusal(plan: Plan, task: Task, job: Job) -> str:
-    """Why the script cannot run a job; nothing if it can."""
+    """What becomes of a job that the script cannot run; nothing if it can."""
     if plan.gpus and job.gpus > len(plan.gpus):
-        return f"it asks for {job.gpus} GPUs, and the queue has {len(plan.gpus)}"
+        return f"failed 125 (it asks for {job.gpus} GPUs, and the queue has {len(plan.gpus)})"
     may_fail = any(kind == FAILED for _, kind in inner_links(plan, task))
     outer = outer_links(plan, task)
     met = any(kind == FAILED and fulfils(plan.outside.get(uid), kind) for uid, kind in outer)
@@ -511,7 +513,8 @@ def refusal(plan: Plan, task: Task, job: Job) -> str:
         other = plan.outside.get(uid)
         is_over = other is not None and other.status.is_final
         if not fulfils(other, kind) and not (kind == FAILED and is_over and (met or may_fail)):
-            return f"it depends on {one_line(uid)}, which was {other.status if other else 'not there'}"
+            end = "failed 125" if other is not None and not is_over else "skipped"  # of what goes on nobody knows
+            return f"{end} (it depends on {one_line(uid)}, which was {other.status if other else 'not there'})"
     return ""
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
+from qrec import quoting
 from qrec.errors import WrongUsage, did_you_mean
-from qrec.jobs import Submission
+from qrec.jobs import PARTS, Submission, check_parts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,15 +22,13 @@ if TYPE_CHECKING:
 MOST = 1_000_000  #: jobs that one call may make
 RANGE = re.compile(r"([+-]?\d+)\.\.([+-]?\d+)(?:\.\.([+-]?\d+))?")
 NAME = re.compile(r"[^\W\d]\w*")
+OBJECT = re.compile(r'\s*\{\s*"[\w-]+"\s*:')  #: how a job of JSON begins, and no line for bash
 #: What may hold a name in braces, besides the command.
 FILLED = ("name", "cwd", "message", "setup", "teardown")
 #: How the keys of a file may be spelt, too.
 SPELT = {"jobname": "name", "tag": "tags", "begin": "at", "begin_at": "at", "memory": "mem"}
-#: What a file may say of a job, and how to read it.
-TEXTS = ("name", "cwd", "setup", "teardown", "message")
-COUNTS = ("priority", "retries", "cpus", "gpus")
+#: Of what a file says of a job, what may be one or several.
 LISTS = ("depends", "depends_any", "depends_failed", "tags", "preamble")
-SWITCHES = ("log", "if_absent")
 
 
 # Sweeps
@@ -91,16 +90,14 @@ def texts_of(job: Submission) -> Iterable[str]:
 
 
 def filled(job: Submission, values: Mapping[str, str]) -> Submission:
-    """The job with values in the place of names in braces; in a line for a shell they are quoted where they must be."""
-    import shlex
-
+    """The job with values in the place of names in braces; in a line for bash each as its quotes need it."""
     pattern = re.compile("|".join(re.escape(f"{{{name}}}") for name in values))
 
     def put(text: str) -> str:
         return pattern.sub(lambda match: values[match[0][1:-1]], text)
 
-    def put_quoted(text: str) -> str:
-        return pattern.sub(lambda match: shlex.quote(values[match[0][1:-1]]), text)
+    def put_quoted(line: str) -> str:
+        return quoting.filled(line, values)
 
     argv = (job.command,) if isinstance(job.command, str) else job.command
     return job.copy(
@@ -131,6 +128,8 @@ def jobs_of(text: str, usual: Submission) -> list[Submission]:
         raise WrongUsage(f"these are {len(lines):,} jobs; one call takes {MOST:,} at most")
     usual = lean(usual)
     if not is_json(lines[0][1]):
+        if mixed := [number for number, line in lines if OBJECT.match(line)]:
+            raise WrongUsage(f"line {mixed[0]} is JSON, and the first line is a command; give each a file of its own")
         commands = [line.rstrip("\r") for _, line in lines if not line.lstrip().startswith("#")]
         return [usual.copy(command=line) for line in commands]
     import json
@@ -172,6 +171,7 @@ def job_of(said: Any, usual: Submission) -> Submission:
             fields[name] = value_of(key, name, value)
     if "command" not in fields or {"command", "argv"} <= said.keys():
         raise WrongUsage('a job has one "command", a line for the shell, or one "argv", a list of words')
+    check_parts(fields)
     if "env" in fields:
         fields["env"] = {**usual.env, **fields["env"]}
     return usual.copy(**fields)
@@ -187,32 +187,18 @@ def command_of(name: str, value: Any) -> str | tuple[str, ...]:
 
 
 def value_of(key: str, name: str, value: Any) -> Any:
-    """What a job asks for, as a Submission has it.  WrongUsage."""
-    if name in TEXTS:
-        return checked(key, value, str, "text")
-    if name in COUNTS:
-        return checked(key, value, int, "a whole number")
-    if name in SWITCHES:
-        return checked(key, value, bool, "true or false")
-    if name in LISTS:
-        values = [value] if isinstance(value, (str, int)) else checked(key, value, list, "a list")
-        return tuple(str(one) for one in values)
-    if name == "env":
-        return variables(value) if isinstance(value, list) else {
-            name: str(text) for name, text in checked(key, value, dict, "an object").items()
-        }  # fmt: skip
-    if name == "slurm":
-        return checked(key, value, dict, "an object")
+    """What a job asks for, as a Submission has it if it is right.  WrongUsage."""
+    if name not in PARTS:
+        raise WrongUsage(f"a job has no {key!r}; {did_you_mean(key, PARTS, 'it has: ' + ', '.join(PARTS))}")
     if name in QUANTITIES:
         return QUANTITIES[name](value)
-    known = [*TEXTS, *COUNTS, *SWITCHES, *LISTS, "env", "slurm", *QUANTITIES]
-    raise WrongUsage(f"a job has no {key!r}; {did_you_mean(key, known, 'it has: ' + ', '.join(known))}")
-
-
-def checked(key: str, value: Any, kind: type, called: str) -> Any:
-    """A value if it is of that kind."""
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise WrongUsage(f"{key!r} is {called}, not {value!r}")
+    if name in LISTS:
+        several = value if isinstance(value, list) else [value]
+        return tuple(str(one) if type(one) is int else one for one in several)  # a task's number
+    if name == "env" and isinstance(value, list):
+        return variables(value)
+    if name == "env" and isinstance(value, dict):
+        return {name: str(text) for name, text in value.items()}
     return value
 
 

@@ -29,7 +29,7 @@ from qrec.executors.queue import (
 from qrec.firing import attach
 from qrec.graph import Board
 from qrec.keeper import Began, Keeper, Order
-from qrec.limits import Limits, Room, limits_of
+from qrec.limits import Limits, Room, limits_of, needs
 from qrec.notify import Ear
 from qrec.output import Writer, attempt_folder
 from qrec.presence import Presence
@@ -42,7 +42,7 @@ from qrec.task import Status, Task, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
     from typing import Any
 
     from qrec.api import Qrec
@@ -52,7 +52,6 @@ LISTENING = 0.5  #: the same where we are told, as far as it is done on this mac
 OUTSIDE = 1.0  #: seconds between two looks at parents that are not of this queue, and at other workers' jobs
 PACE = 8  #: over how many jobs the pace is averaged
 FACTS = 5.0  #: seconds for which what surrounds a folder is taken to be the same
-PASSED = 100  #: ready jobs that do not fit now, behind which no other is looked at
 SKIPPED_AT_ONCE = 500  #: doomed jobs in one transaction
 SHORT = 0.02  #: seconds below which jobs are so short that some are ordered ahead
 AHEAD = 16  #: how many
@@ -103,13 +102,18 @@ class Worker:
         self.elsewhere: dict[str, Task] = {}  #: jobs of this queue that run, but not under us
         self.launched: set[str] = set()  #: those of them whose launcher we have started
         self.later: list[tuple[float, str]] = []  #: heap of jobs that must not begin yet
-        self.passed: list[str] = []  #: ready jobs that did not fit
+        self.short: set[Hashable] = set()  #: what ready jobs need that did not fit
+        self.holders: list[str] = []  #: the tasks that held devices when somebody needed some
         self.never: dict[str, str] = {}  #: jobs that will never fit, each with the reason
         self.folders = Folders()
         self.pace = 1.0  #: seconds that jobs have taken lately
         self.called_back: list[Running] = []  #: claimed, and not begun after all
         self.claiming: set[str] = set()  #: being claimed: a store that fails then may have written some of it
+        self.created: str | None = None  #: when the queue was made, by which its generations are told apart
+        self.since = 0  #: the number above which its jobs are
+        self.presence = Presence(self)
         self.reset()
+        self.is_past = False  #: whether the queue was cleared meanwhile, or made anew
         self.stopping = False  #: whether no more jobs are claimed
         self.interrupted = False  #: whether somebody has pressed Ctrl-C
         self.on_interrupt: Callable[[], None] = lambda: None  #: called then
@@ -126,7 +130,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until nothing is left to do."""
-        with Presence(self), signals(self):
+        with self.presence, signals(self):
             self.listen()
             self.call_keeper()
             try:
@@ -173,7 +177,7 @@ class Worker:
                 claimed = self.claim()
                 self.pulse: Any = self.store.pulse()
                 self.cursor = self.store.last_event()
-        except StoreError as error:
+        except (StoreError, CouldNotStart) as error:  # also where there can be no keeper
             self.complain(error)
             return
         self.called_back.clear()
@@ -191,9 +195,8 @@ class Worker:
         if any(one.ended or (not one.told and now - one.began > LOOK) for one in self.running.values()):
             return True
         due = bool(self.later) and self.later[0][0] <= time.time()
-        return (self.may_claim and (due or (bool(self.board.ready) and len(self.running) < self.places))) or bool(
-            self.called_back
-        )
+        due = due or (self.board.has_ready(self.short) and len(self.running) < self.places)
+        return (self.may_claim and due) or bool(self.called_back)
 
     @property
     def places(self) -> int:
@@ -218,7 +221,7 @@ class Worker:
     def is_stuck(self) -> bool:
         """Whether all that waits will never fit, or waits for what never will."""
         assert self.board is not None
-        may_come = self.board.doomed or self.board.ready or self.passed or self.later
+        may_come = self.board.doomed or self.board.ready or self.later
         return bool(self.never) and not may_come and all(uid in self.board.jobs for uid in self.board.parents())
 
     def rest(self) -> None:
@@ -367,33 +370,46 @@ class Worker:
         self.board = Board()
         self.elsewhere.clear()
         self.later.clear()
-        self.passed.clear()
         self.never.clear()
         names: dict[str, str] = {}
         waiting = []
         unfinished = frozenset({Status.QUEUED, Status.RUNNING, Status.SUBMITTED})
         for task in self.store.newest_first(self.query(unfinished)):
             if task.status is Status.QUEUED:
-                links = [(names.setdefault(uid, uid), kind) for uid, kind in Job.of(task).links(task.after)]
-                waiting.append((names.setdefault(task.uid, task.uid), task.number, task.priority, links))
+                job = Job.of(task)
+                links = [(names.setdefault(uid, uid), kind) for uid, kind in job.links(task.after)]
+                waiting.append((names.setdefault(task.uid, task.uid), task.number, task.priority, links, needs(job)))
             elif task.uid in self.claiming and task.data["process"].get("recorder") == self.mine:
                 folder = attempt_folder(self.home, task.uid, task.attempt)
                 self.called_back.append(Running(task, Job.of(task), 0, folder))
             elif task.uid not in self.running:
                 self.elsewhere[task.uid] = task
-        known = self.store.statuses(dict.fromkeys(uid for *_, links in waiting for uid, _ in links))
-        for uid, number, priority, links in reversed(waiting):
-            self.board.add(uid, number, priority, links, known)
+        known = self.store.statuses(dict.fromkeys(uid for *_, links, _ in waiting for uid, _ in links))
+        for uid, number, priority, links, what in reversed(waiting):
+            self.board.add(uid, number, priority, links, known, what)
         self.next_outside = 0.0
 
     def query(self, statuses: frozenset[Status] = frozenset()) -> Query:
         """The jobs of this generation."""
-        return Query(queue=self.queue, above=self.policy.get("since", 0), statuses=statuses)
+        return Query(queue=self.queue, above=self.since, statuses=statuses)
 
     def read_policy(self) -> None:
-        """What holds for the queue now."""
-        self.policy = self.store.policies().get(self.queue, {})
+        """What holds for the queue now; of one that was cleared, or made anew, nothing is for us but what runs."""
+        policy = self.store.policies().get(self.queue, {})
+        if self.created is None:
+            self.created, self.since = policy.get("created"), policy.get("since", 0)
+        if policy.get("created") != self.created:
+            self.become_past()
+            return
+        self.policy = policy
         self.limits = limits_of(self.policy, **self.chosen)
+
+    def become_past(self) -> None:
+        """The queue is there no more, or has begun anew: take nothing more, and go as soon as what runs has ended."""
+        if not self.is_past:
+            self.door.complaints.append(f"queue {self.queue!r} was cleared or made anew: its worker goes")
+        self.is_past = self.stopping = True
+        self.presence.leave()
 
     def take_note(self, uid: str, kind: str) -> None:
         """One change that somebody has made."""
@@ -401,7 +417,7 @@ class Worker:
         if kind == "queue":
             if uid == self.queue:
                 self.read_policy()
-                self.put_back_passed()
+                self.look_again()
             return
         known = uid in self.running or uid in self.elsewhere or uid in self.board.jobs or uid in self.board.children
         if not known and (kind == "data" or not uid.startswith("queue-")):  # what a hook notes of an ended job, say
@@ -418,6 +434,13 @@ class Worker:
         else:
             self.consider(task)
 
+    def look_again(self) -> None:
+        """Let the jobs be looked at again that would never have fitted."""
+        assert self.board is not None
+        for uid in self.never.keys() & self.board.jobs.keys():
+            self.board.put_back(uid)
+        self.never.clear()
+
     def take_note_of_ours(self, one: Running, task: Task) -> None:
         """Somebody has changed a job that we run: a wish, a note, or its record was closed."""
         if task.attempt != one.task.attempt or task.status is not Status.RUNNING:
@@ -431,7 +454,7 @@ class Worker:
     def consider(self, task: Task) -> None:
         """Let the board know how a task stands that is not run by us."""
         assert self.board is not None
-        ours = task.queue == self.queue and task.number > self.policy.get("since", 0)
+        ours = task.queue == self.queue and task.number > self.since
         if ours and task.status is Status.QUEUED:
             self.elsewhere.pop(task.uid, None)
             self.enter(task)
@@ -467,9 +490,10 @@ class Worker:
     def enter(self, task: Task) -> None:
         """A job that waits, new or changed."""
         assert self.board is not None
-        links = Job.of(task).links(task.after)
+        job = Job.of(task)
+        links = job.links(task.after)
         known = self.board.jobs.get(task.uid)
-        if known is not None and (known.priority, known.links) == (task.priority, links):
+        if known is not None and (known.priority, known.links, known.needs) == (task.priority, links, needs(job)):
             if task.uid in self.never:  # what it asks for may have been changed
                 del self.never[task.uid]
                 self.board.put_back(task.uid)
@@ -479,21 +503,25 @@ class Worker:
                 self.board.put_back(task.uid)
             return
         self.board.remove(task.uid)
+        self.never.pop(task.uid, None)
         statuses = self.store.statuses(uid for uid, _ in links)
-        self.board.add(task.uid, task.number, task.priority, links, statuses)
+        self.board.add(task.uid, task.number, task.priority, links, statuses, needs(job))
 
     def look_outside(self) -> None:
-        """How the parents stand that are no jobs of this queue, and the jobs whose worker has gone."""
+        """How others stand: parents that are no jobs of this queue, holders of devices, jobs whose worker has gone."""
         if self.board is None or time.monotonic() < self.next_outside:
             return
         self.next_outside = time.monotonic() + OUTSIDE
         outside = {uid for uid in self.board.parents() if uid not in self.board.jobs and uid not in self.running}
-        if not outside and not self.elsewhere:
+        others = {*outside, *self.elsewhere, *(self.holders if self.short else ())} - self.running.keys()
+        if not others:
             return
-        tasks = [task for uid in {*outside, *self.elsewhere} if (task := self.door.known(uid)) is not None]
+        tasks = [task for uid in others if (task := self.door.known(uid)) is not None]
         self.door.refresh_tasks([task for task in tasks if task.status in (Status.RUNNING, Status.SUBMITTED)])
         for task in tasks:
             now = self.door.known(task.uid) or task.copy(status=Status.LOST)
+            if now.status is not task.status:  # what it held may be free; the store tells us of no change of our own
+                self.short.clear()
             self.consider(now)
         for uid in outside - {task.uid for task in tasks}:
             self.board.ended(uid, Status.LOST)
@@ -597,7 +625,7 @@ class Worker:
     def may_be_retried(self, job: Job, task: Task) -> bool:
         """Whether a job that has failed is tried again by itself."""
         tried = task.data.get("retried", 0) < job.retries
-        return task.status is Status.FAILED and tried and not self.cancelling
+        return task.status is Status.FAILED and tried and not (self.cancelling or self.is_past)
 
     def retry(self, job: Job, task: Task) -> Task:
         """The task as it waits for its next try."""
@@ -652,10 +680,10 @@ class Worker:
         self.wake()
         if not self.may_claim:
             return []
-        self.put_back_passed()
-        room, ready = self.room(), self.board.take_ready()
+        self.short.clear()
+        room, ready = self.room(), self.board.take_ready(self.short)
         claimed: list[Running] = []
-        while room.slots > 0 and len(self.passed) < PASSED and (uid := next(ready, None)) is not None:
+        while room.slots > 0 and (uid := next(ready, None)) is not None:
             found = self.fitting(uid, room)
             if found is not None and (one := self.claim_one(*found, claimed)) is not None:
                 claimed.append(one)
@@ -704,21 +732,16 @@ class Worker:
             devices = room.take(job)
             if devices is not None:
                 return task, job, devices
-            self.passed.append(uid)
+            self.short.add(needs(job))
+            self.board.put_back(uid)
         return None
 
-    def put_back_passed(self) -> None:
-        """Let the jobs be looked at again that did not fit."""
-        assert self.board is not None
-        for uid in self.passed:
-            if uid in self.board.jobs:
-                self.board.put_back(uid)
-        self.passed.clear()
-
-    def devices_in_use(self) -> Iterator[str]:
+    def devices_in_use(self) -> list[str]:
         """The GPUs that any running task of this host holds, whichever queue or worker started it."""
-        for task in self.store.newest_first(Query(statuses=frozenset({Status.RUNNING}), host=self.host)):
-            yield from map(str, task.data.get("gpus", ()))
+        running = self.store.newest_first(Query(statuses=frozenset({Status.RUNNING}), host=self.host))
+        holders = [task for task in running if task.data.get("gpus")]
+        self.holders = [task.uid for task in holders]
+        return [str(device) for task in holders for device in task.data["gpus"]]
 
     def claim_one(self, task: Task, job: Job, devices: tuple[str, ...], claimed: Sequence[Running]) -> Running | None:
         """Claim a job; None if another worker was quicker."""
@@ -727,12 +750,7 @@ class Worker:
         slot = next(number for number in range(self.slot, self.slot + len(taken) + 1) if number not in taken)
         process: dict[str, Any] = {**self.where, "recorder": self.mine}
         if task.data.get("inner", "shell") == "shell":
-            try:
-                keeper = self.keeper = self.keeper or Keeper()
-            except CouldNotStart as error:
-                self.complain(error)
-                self.passed.append(task.uid)
-                return None
+            keeper = self.keeper = self.keeper or Keeper()
             process["command"] = [keeper.pid, keeper.ticks]
         data = {**before_its_run(task), "process": process, "slot": slot}
         if devices:

@@ -135,7 +135,7 @@ def test_chains_side_by_side(printed, here):
 def test_backends_of_this_machine():
     backends = cmd_queue.Queue.available_backends()
     assert backends[:2] == ["serial", "tmux"]
-    assert set(backends) <= {"serial", "tmux", "slurm", "airflow"}
+    assert set(backends) <= {"serial", "tmux", "slurm", "airflow", "local"}
 
 
 def recipe(backend="serial", **options):

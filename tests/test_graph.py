@@ -250,7 +250,25 @@ def test_a_thousand_children_of_one_that_ends_and_no_trace_of_the_ended():
     for uid in list(board.take_ready()):
         board.remove(uid)
         board.ended(uid, Status.COMPLETE)
-    assert (len(board), list(board.parents()), board.ready, board.doomed) == (0, [], [], {})
+    assert (len(board), list(board.parents()), board.ready, board.doomed) == (0, [], {}, {})
+
+
+def test_behind_one_that_does_not_fit_none_is_given_that_needs_the_same():
+    """All others are, in their order; the next time they are there again."""
+    board = Board()
+    for number, (uid, what) in enumerate([("a", 1), ("b", 1), ("c", None), ("d", 2), ("e", 1), ("f", None)]):
+        board.add(uid, number, int(uid == "f"), [], {}, needs=what)
+    short: set[int] = set()
+    taken = []
+    for uid in board.take_ready(short):
+        taken.append(uid)
+        if uid == "b":
+            short.add(1)
+            board.put_back(uid)
+    assert taken == ["f", "a", "b", "c", "d"]
+    assert (board.has_ready(short), board.has_ready()) == (False, True)
+    assert list(board.take_ready()) == ["b", "e"]
+    assert not board.has_ready()
 
 
 # Cycles and order

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from qrec.api import Qrec
+from qrec.explain import Picture, explain
 from qrec.jobs import Jobs
 from qrec.keeper import Began, Done, Keeper, Order
 from qrec.output import attempt_folder
@@ -292,6 +293,9 @@ def test_a_keeper_is_killed(marks):
         stepper.until(lambda: stepper.worker.keeper is None)
         stepper.turns(3)
         assert outcomes(queue) == {"a": ("running", None), "b": ("running", None), "c": ("queued", None)}
+        assert Picture(queue, queue.all()).why(find(queue, "a")) == "its keeper has gone"
+        (said,) = explain(queue, find(queue, "a"))
+        assert said.endswith("; the process that kept it was killed, so nobody will learn its return code")
         marks.let_go("a")
         stepper.until(lambda: marks.starts("c"))
         assert stands(queue, "a", Status.LOST)
@@ -478,6 +482,7 @@ def test_the_store_fails_in_the_midst_of_a_turn(kind, marks, started, fails):
     names = [str(number) for number in range(4)]
     queue = jobs(*(job(marks.once(name, "exit 3"), name) for name in names), workers=2)
     extra = f"""
+from qrec.explain import Picture, explain
 from qrec.errors import StoreError
 call, times = door.store.swap, []
 def swap(*words, **named):
@@ -529,6 +534,7 @@ worker.run()
 """
 TELLING = """
 from qrec.api import Qrec
+from qrec.explain import Picture, explain
 from qrec.jobs import Jobs
 queue = Jobs(Qrec())
 for job in queue.all():
@@ -580,6 +586,18 @@ def test_what_a_keeper_tells(keeper, tmp_path):
     assert first.split()[0] == str(began.pid)
     assert second.split()[:2] == ["3", "0"]
     assert (tmp_path / "a" / "started").stat().st_mode & 0o77 == 0
+
+
+def test_a_program_is_looked_for_on_the_path_of_its_job(keeper, tmp_path):
+    """A relative folder of it counts from the job's."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "ls").write_text("#!/bin/sh\necho mine\n")
+    (tmp_path / "bin" / "ls").chmod(0o755)
+    for name, folder in (("a", str(tmp_path / "bin")), ("b", "bin")):
+        path = f"{folder}:{os.environ['PATH']}"
+        keeper.start(order(tmp_path / name, "ls", cwd=str(tmp_path), env={"PATH": path}))
+    heard(keeper, 4)
+    assert [(tmp_path / name / "stdout").read_text() for name in "ab"] == ["mine\n"] * 2
 
 
 def test_what_cannot_be_started(keeper, tmp_path):

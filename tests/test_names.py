@@ -88,7 +88,7 @@ def test_10_a_prefix_that_fits_two_lists_both(qrec, verb):
 @pytest.mark.parametrize("verb", VERBS)
 def test_10_a_wrong_id_is_one_line(qrec, verb):
     before = qrec("ls", "--json").json
-    for name in ("zzz", ""):
+    for name in ("zzz", "", "bbb", "shell-bbb"):  # a few letters are no task
         result = qrec(*words(verb, name))
         assert (result.returncode, result.stdout) == (1, b""), name
         assert result.err.count("\n") == 1, name

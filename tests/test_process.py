@@ -126,6 +126,50 @@ def test_a_script_without_a_first_line_is_for_sh(tmp_path, monkeypatch, by_path)
     assert (ended.returncode, sink.of("stdout")) == (0, f"{path}|a b||".encode())
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("first:second", "first"),
+        ("missing:/etc/passwd:dir:second:first", "second"),
+        ("closed:no-interpreter:second", "second"),
+        (":second", "here"),
+        ("script:second", "script"),
+        ("closed:missing", NotExecutable),
+        ("missing:dir", NotExecutable),
+        ("missing:/etc/passwd", CommandNotFound),
+        ("no-interpreter", CommandNotFound),
+        (None, CommandNotFound),
+    ],
+)
+def test_a_program_is_looked_for_on_the_path_that_it_is_given(tmp_path, monkeypatch, path, said):
+    """And not on ours, which has another; the search goes on, and ends, as that of env(1) does, an execvp."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("ours", "first", "second", "."):
+        Path(folder).mkdir(exist_ok=True)
+        executable(Path(folder) / "it", f"#!/bin/sh\necho {'here' if folder == '.' else folder}\n")
+    for folder, words, mode in (("closed", "", 0o644), ("no-interpreter", "#!/no/such\n", 0o755),
+                                ("script", "echo script\n", 0o755)):  # fmt: skip
+        Path(folder).mkdir()
+        executable(Path(folder) / "it", words, mode)
+    Path("dir", "it").mkdir(parents=True)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'ours'}:{os.environ['PATH']}")
+    env = {} if path is None else {"PATH": path}
+    if isinstance(said, type):
+        with pytest.raises(said) as caught:
+            spawn(["it"], {}, env=env)
+        assert type(caught.value) is said
+    else:
+        tap = Tap("stdout", None)
+        pid = spawn(["it"], {1: tap.inlet}, env=env)
+        tap.close_inlet()
+        sink = Collected()
+        assert Pump(pid, [tap], sink).run().returncode == 0
+        assert sink.of("stdout").decode() == f"{said}\n"
+    if path != "script:second":  # env(1) does not hand it to sh everywhere
+        told = subprocess.run(["/usr/bin/env", "it"], env=env, stdout=subprocess.PIPE, text=True, check=False)
+        assert told.stdout == ("" if isinstance(said, type) else f"{said}\n")
+
+
 def test_a_program_in_the_working_folder_is_not_found_by_its_name_alone(tmp_path, monkeypatch):
     executable(tmp_path / "here-only", "#!/bin/sh\n")
     monkeypatch.chdir(tmp_path)

@@ -15,7 +15,7 @@ import pytest
 
 import qrec as package
 from qrec import Job, Qrec, Queue
-from qrec.errors import QrecError, Refused
+from qrec.errors import QrecError, Refused, WrongUsage
 from qrec.jobs import Jobs, Submission
 from qrec.queue_words import UnknownBackendError, slurm_options
 from tests.helpers import wait_until
@@ -170,6 +170,38 @@ def test_what_cannot_be_depended_on():
     with pytest.raises(Refused, match="not submitted yet"):
         queue.submit("true", depends=Job("true", name="loose"))
     assert (len(queue), queue.jobs, queue.read_state()["total"]) == (0, [], 0)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("timeout", "abc"), ("timeout", object()), ("timeout", -1), ("timeout", float("nan")), ("backoff", [2]),
+        ("retries", -1), ("retries", "x"), ("priority", 1 << 63), ("cpus", 0), ("cpus", "x"), ("mem", -1), ("mem", "x"),
+        ("tags", 5), ("message", 3), ("name", 7), ("cwd", 5), ("environ", 5), ("environ", {"A=B": 1}), ("at", 1e300),
+        ("begin", object()), ("setup", "\0"), ("tags", "\ud800"),
+    ],
+)  # fmt: skip
+def test_what_no_worker_could_read_is_refused(option, value):
+    queue = Queue.create("local", name="values")
+    with pytest.raises(WrongUsage) as raised:
+        queue.submit("true", **{option: value})
+    assert "\n" not in str(raised.value)
+    assert queue.read_state()["total"] == 0
+
+
+@pytest.mark.parametrize("words", ["a\0b", "\ud800"])
+def test_a_command_that_no_process_can_have(words):
+    with pytest.raises(WrongUsage, match="a command consists of texts"):
+        Queue.create(name="values").submit(words)
+
+
+def test_values_may_be_said_in_words():
+    job = Queue.create(name="values").submit("true", timeout="1m 30s", backoff="2s", retries=1, tags="a")
+    assert {name: job.task.data["job"][name] for name in ("timeout", "backoff", "retries")} == {
+        "timeout": 90.0, "backoff": 2.0, "retries": 1,
+    }  # fmt: skip
+    with pytest.raises(WrongUsage, match="'retries' is a whole number from 0, not -1"):
+        job.home.core.edit(job.task, retries=-1)
 
 
 def test_a_taken_name_leaves_nothing_behind(here):

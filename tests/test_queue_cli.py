@@ -332,6 +332,7 @@ def test_a_sweep(home, qrec):
 def test_if_absent(home, qrec):
     first = submit("--if-absent", "--", "echo", "x")
     assert submit("--if-absent", "--", "echo", "x") == first
+    assert submit("--if-absent", "--", "echo x") == first, "`show` calls both the same"
     assert submit("--", "echo", "x") != first
     assert submit("--if-absent", "--", "echo", "y") != first
     assert len(call("ls", "--json").json) == 3
@@ -430,6 +431,15 @@ def test_words_name_queues_and_jobs(home):
     assert "name one job" in named("a"), "the queue, not b's job of that name"
     assert named("b", "a") == "b"
     assert named(str(numbers["b", "y"])) == "b"
+    uid = call("queue", "show", "b", "--json").json["jobs"][0]["uid"]
+    assert (named(uid[6:10]), named("b", uid[:10])) == ("b", "b")
+    assert all(f"{slip!r} is no job of queue 'b'" in named("b", slip) for slip in (uid[:8], uid[:9], "queue"))
+    assert f"{uid[6:9]!r} is neither a queue nor a job" in named(uid[6:9])
+    assert f"{uid[6:9]!r} is no job" in one_line(call("queue", "submit", "--depends", uid[6:9], "--", "true"))
+    assert f"{uid!r} is no job of queue 'a'" in named("a", uid)
+    call("queue", "cancel", "b", check=True)
+    call("queue", "new", "b", "--clear", check=True)
+    assert f"{uid!r} is no job of queue 'b'" in named(uid), "it was one of that queue before"
     assert "'nope'" in named("nope")
     assert "'z'" in named("a", "z")
 
@@ -556,7 +566,10 @@ def test_8_timeouts_and_retries(home, qrec, marks):
     submit("--name", "third", "--retries", "5", "--backoff", "50ms", "--",
            marks.once("third", f"test $(wc -l <{shlex.quote(str(marks.path('third')))}) = 3"))  # fmt: skip
     submit("--name", "never", "--retries", "1", "--", marks.once("never", "exit 9"))
-    assert qrec("queue", "run", "-q").returncode == 1
+    done = qrec("queue", "run")
+    assert done.returncode == 1
+    told = sorted(line.partition(" ms")[0].rpartition(", ")[0] for line in done.err.splitlines() if "never" in line)
+    assert told == ["failed       3  never  exit code 9, try 1 of 2", "failed       3  never  exit code 9, try 2 of 2"]
     jobs = shown()
     assert {name: (job["status"], job["returncode"], job["attempt"]) for name, job in jobs.items()} == {
         "slow": ("failed", 124, 1), "third": ("complete", 0, 3), "never": ("failed", 9, 2),
@@ -579,6 +592,9 @@ def test_what_can_never_run_is_named(home, qrec, marks):
     submit("--name", "gpu", "--gpus", "2", "--", "true")
     submit("--name", "child", "--depends", "gpu", "--", "true")
     submit("--name", "well", "--", marks.once("well"))
+    lack = "it asks for 2 GPUs, and the queue has none"
+    assert explained("gpu")[0] == f"{lack}; `qrec queue set default --gpus 0,1` names some"
+    assert shown()["gpu"]["why"] == lack
     result = qrec("queue", "run", "--gpus", "0", timeout=60)
     assert result.returncode == 1
     assert "qrec: gpu can never run: it asks for 2 GPUs, and this worker has 1" in result.err.splitlines()
@@ -732,6 +748,31 @@ def test_keep(home, start, marks):
     assert process.wait(60) == 130
 
 
+def test_workers_that_stay_are_named_and_end(home, qrec, marks, idle):
+    """One goes with its queue; one that has nothing to do is ended by `cleanup`, if its queue is named."""
+    submit("a", "--name", "a", "--", marks.held("a"))
+    submit("b", "--", "true")
+    for queue in "ab":
+        qrec("queue", "run", queue, "--keep", "--detach", check=True)
+    marks.began("a")
+    wait_until(lambda: call("queue", "status", "b").out == "b: 1 complete; 1 worker (kept); 1 slot\n", what="b's end")
+    assert [line.split()[:4] for line in call("queue", "ls").out.splitlines()[1:]] == [
+        ["a", "1", "1", "(kept)"],
+        ["b", "1", "1", "(kept)"],
+    ]
+    assert {row["name"]: row["kept"] for row in call("queue", "ls", "--json").json} == {"a": 1, "b": 1}
+    for words in ([], ["a"]):
+        assert call("queue", "cleanup", *words, check=True).out == ""
+    assert len(workers(str(home))) == 2
+    (about,) = workers(str(home), "b")
+    assert call("queue", "cleanup", "b", check=True).out.startswith(f"b: worker {about['pid']} removed\nb: the log ")
+    assert [about["queue"] for about in workers(str(home))] == ["a"]
+    marks.let_go("a")
+    wait_until(lambda: call("queue", "status", "a").out.startswith("a: 1 complete"), what="a's end")
+    call("queue", "clear", "a", check=True)
+    wait_until(idle, what="the worker to go with its queue")
+
+
 def test_wait(home, start, marks):
     submit("--name", "a", "--", marks.held("a", "exit 5"))
     result = call("queue", "wait", "--timeout", "50ms")
@@ -823,6 +864,14 @@ def test_explain_a_parent_where_nobody_works(home):
     assert explained("here") == ["it will be skipped as soon as a worker sees it: there was cancelled"]
 
 
+def test_explain_jobs_whose_parents_are_elsewhere(home, tmp_path):
+    """All that are ready are compared, and each has a parent that no look at the queue has seen."""
+    door = Qrec()
+    for name in ("a", "b", "c"):
+        submit("--name", name, "--depends", door.run(["true"], show=False, cwd=str(tmp_path)).uid, "--", "true")
+    assert explained("c")[-1] == "2 ready jobs go first: a, b"
+
+
 def test_explain_what_ended(home, qrec):
     submit("--name", "bad", "--", "exit 3")
     submit("--name", "child", "--depends", "bad", "--", "true")
@@ -837,6 +886,10 @@ def test_explain_what_ended(home, qrec):
         "it was skipped: bad failed; `qrec queue retry default` lets it and all else that did not complete wait again"
     ]
     assert explained("gone") == ["it was cancelled before it began" + again.format("gone")]
+    submit("--name", "fine", "--", "true")
+    submit("--name", "rescue", "--depends-failed", "fine", "--", "true")
+    assert qrec("queue", "run", "-q").returncode == 1
+    assert explained("rescue") == ["it was skipped: fine completed"], "and would be once more"
     submit("--name", "late", "--depends", "child", "--", "true")
     assert explained("late") == ["it will be skipped as soon as a worker sees it: child was skipped"]
     assert shown()["late"]["why"] == "will be skipped: child was skipped"
@@ -854,6 +907,9 @@ def test_show(home, qrec):
     assert "└─╼ train (queued)" in out
     assert "\x1b" not in out
     assert call("queue", "graph", check=True).out in out
+    submit("other", "--name", "there", "--depends", "1", "--", "true")
+    drawn = call("queue", "graph", "other", check=True).out
+    assert drawn == "╙── prep of queue default (queued)\n    └─╼ there (queued)\n"
     links = call("queue", "graph", "--json").json["links"]
     assert [(link["kind"], link["to"]) for link in links] == [("ok", shown()["train"]["uid"])]
     assert call("queue", "show", "--json").json.keys() >= {"queue", "jobs", "counts", "policy", "workers"}

@@ -151,7 +151,7 @@ def everything(folder):
         ),
         task(101, ["--x", "a b", "", "$x", "“”"], [100], folder=folder, failed=[100]),
     ]
-    return first + rest
+    return first + rest + [task(number, line) for number, line in enumerate(("echo hi \\", r"echo 'it'\''s'"), 110)]
 
 
 @pytest.mark.parametrize("backend", ["serial", "tmux", "slurm"])
@@ -418,12 +418,16 @@ def test_dependencies_outside(play, tmp_path):
     done = play(jobs, outside={one.uid: one for one in (well, badly, running)})
     found = states(tmp_path)
     assert {n for n, state in found.items() if state == "done"} == {1, 3, 4, 9, 10}
-    assert found[2] == f"failed 125 (it depends on {uid(52)}, which was failed)"
-    assert found[7] == f"failed 125 (it depends on {uid(54)}, which was not there)"
+    assert found[2] == f"skipped (it depends on {uid(52)}, which was failed)"
+    assert found[5] == f"skipped (it depends on {uid(51)}, which was complete)"
+    assert found[6] == f"failed 125 (it depends on {uid(53)}, which was running)"
+    assert found[7] == f"skipped (it depends on {uid(54)}, which was not there)"
     assert found[8] == "skipped (2 is not done)"
-    assert all(found[n].startswith("failed 125 (") for n in (5, 6))
     assert f"# depends also on {uid(51)} (was complete)\n" in (tmp_path / "script.sh").read_text()
     assert done.returncode == 1
+    done = play([task(11, "true", [52])], outside={badly.uid: badly})
+    assert "0 done, 0 failed, 1 skipped, 0 left" in done.out
+    assert done.returncode == 1, "what was refused is not well"
 
 
 # Signals and deaths

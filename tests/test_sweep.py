@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from datetime import datetime, timedelta, timezone
 from itertools import product
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from qrec.errors import WrongUsage
 from qrec.jobs import Submission
+from qrec.quoting import filled
 from qrec.sweep import MOST, jobs_of, sweep_of, swept, variables
 from qrec.units import time_to_come
 
@@ -80,6 +82,79 @@ def test_in_a_line_for_the_shell_values_are_quoted_where_they_must_be():
     assert [(one.setup, one.message) for one in made] == [("touch a", "of a"), ("touch 'x; rm -r y'", "of x; rm -r y")]
 
 
+HOSTILE = ("a b", "it's", 'a"b', "$(echo x)", "`echo x`", "$v", "\\", "; echo x;", "\n", "'; echo x; '", '"; echo x; "')
+BASH = 'v=V; p() { printf "<%s>" "$@"; }\n'
+
+
+def printed(lines: list[str]) -> list[str]:
+    """What bash prints for each of these lines."""
+    text = BASH + "".join(f"{line}\nprintf '\\1'\n" for line in lines)
+    return subprocess.run(["/bin/bash", "-c", text], capture_output=True, text=True, check=True).stdout.split("\1")[:-1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "p {f} x{f}y --o={f}",
+        "p '{f}' 'a {f}'",
+        'p "{f}" "a {f} $v"',
+        'p $v""{f} "$v""{f}"',
+        'p "$(p "a {f}")" "{f}"',
+        'p "$(p \'{f}\' \\" {f})$v"',
+        "p \\' {f} \\\\'{f}'",
+        'p $v"it\'s {f}"',
+        "p ${v:-x} '{f}'",
+        "p a#'{f}' # it's",
+        "(p \"$(p {f})\" ) | cat; p '{f}'",
+        "p $((1 + 2)) `p x` {f}",
+        "p <(true) >/dev/null; cat <<<{f}",
+        "p $'it\\'s' '{f}'",
+    ],
+)
+def test_in_quotes_a_value_stays_as_it_is(line):
+    """Bash makes of it what it makes of a plain word in that place."""
+    (plain,) = printed([line.replace("{f}", "WORD")])
+    assert "WORD" in plain
+    assert printed([filled(line, {"f": value}) for value in HOSTILE]) == [
+        plain.replace("WORD", value) for value in HOSTILE
+    ]
+
+
+def test_a_value_is_a_word_of_its_own():
+    """It makes no name of a variable longer, and is no number of a file."""
+    assert printed([filled('p $v{f} "$v{f}" {f}>/dev/null; p {f}>&1', {"f": "2"})]) == ["<2>"]
+    assert printed([filled('p $v{f} "$v{f}"', {"f": "2"})]) == ["<V2><V2>"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ls `echo {f}`",
+        "cat <<E\n{f}\nE",
+        "echo # {f}",
+        "echo $'{f}'",
+        "echo ${x:-{f}}",
+        'echo "${x:-"}{f}"',
+        "echo \\{f}",
+        "echo $(({f}))",
+        "((x = '{f}'))",
+        "echo $[{f}]",
+        "echo 'a {f}",
+        'echo "{f}',
+        'echo "$(case a in a) echo ;; esac)" {f}',
+    ],
+)
+def test_where_it_is_not_certain_how_to_quote_it_is_refused(line):
+    assert filled(line, {"f": "a-1"}) == line.replace("{f}", "a-1"), "what needs no quotes is not"
+    with pytest.raises(WrongUsage, match=r"not certain how to quote '\$\(touch x\)' for \{f\}"):
+        filled(line, {"f": "$(touch x)"})
+
+
+def test_a_variable_of_the_shell_is_no_name_in_braces():
+    with pytest.raises(WrongUsage, match="variable of the shell"):
+        swept(Submission(command=("echo ${f}",)), [("f", ["a"])])
+
+
 @pytest.mark.parametrize(
     "sweeps",
     [
@@ -140,6 +215,17 @@ def test_json_lines():
         ('{"command": "t"', "JSON"),
         ("echo t", "JSON"),
         ("[1]", "object"),
+        ('{"command": "t", "retries": -1}', "'retries' is a whole number from 0, not -1"),
+        ('{"command": "t", "cpus": 0}', "'cpus'"),
+        ('{"command": "t", "priority": 99999999999999999999}', "'priority'"),
+        ('{"command": "t", "at": 1e300}', "'at'"),
+        ('{"command": "t", "timeout": "-5"}', "'-5'"),
+        ('{"command": "t", "tags": [["a"]]}', "'tags'"),
+        ('{"command": "t", "message": 3}', "'message' is text, not 3"),
+        ('{"command": "t", "env": {"A=B": "1"}}', "'env'"),
+        ('{"command": "t", "name": "\\u0000"}', "'name'"),
+        ('{"command": "t", "name": "\\ud800"}', "'name'"),
+        ('{"command": "t", "log": 1}', "'log'"),
     ],
 )
 def test_a_wrong_line_is_named(line, said):
@@ -148,6 +234,11 @@ def test_a_wrong_line_is_named(line, said):
     assert str(raised.value).startswith("line 3")
     assert said in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_json_among_command_lines_is_named():
+    with pytest.raises(WrongUsage, match=r"^line 4 is JSON, and the first line is a command"):
+        jobs_of('make data\n\n{ echo x; }\n{"command": "t", "name": "J"}\n', USUAL)
 
 
 @pytest.mark.parametrize("text", ["", "\n  \n"])

@@ -22,9 +22,11 @@ import pytest
 
 from qrec import backends
 from qrec.api import Qrec
-from qrec.errors import NoSuchQueue, Refused, WrongUsage
+from qrec.errors import CouldNotStart, NoSuchQueue, Refused, WrongUsage
 from qrec.jobs import Jobs
+from qrec.limits import Room
 from qrec.output import merged
+from qrec.presence import workers
 from qrec.running import Running
 from qrec.task import Status, moment
 from qrec.worker import Worker
@@ -614,6 +616,31 @@ def test_what_arrives_while_it_runs(kind, started):
     assert process.wait(60) == 0
 
 
+def test_a_worker_goes_with_its_queue(kind, home, marks):
+    """It is none of the new one's; what runs is looked after to its end, and not tried again."""
+    queue = jobs(job(marks.held("a", "exit 3"), "a", retries=1))
+    with stepping(queue, keep=True) as stepper, stepper.worker.presence:
+        stepper.until(lambda: marks.starts("a"))
+        old = find(queue, "a").uid
+        assert backends.has_worker(queue)
+        queue.create(clear=True, spare=True)
+        queue.submit(job(marks.once("new"), "new"))
+        assert not backends.has_worker(queue), "who is about to go does not count"
+        stepper.until(lambda: stepper.worker.is_past)
+        assert workers(str(home)) == []
+        stepper.turns(3)
+        assert not stepper.worker.is_over()
+        marks.let_go("a")
+        stepper.to_the_end()
+    assert queue.store.get(old).status is Status.FAILED
+    assert (marks.starts("a"), marks.starts("new"), counts(queue)) == (1, 0, {"queued": 1})
+    with stepping(queue, keep=True) as stepper:
+        stepper.until(lambda: stands(queue, "new", Status.COMPLETE))
+        assert not stepper.worker.is_over()
+        queue.forget()
+        stepper.to_the_end()
+
+
 def test_changes_of_what_waits(kind, marks):
     """Another command, another dependency's end, cancelled before it begins."""
     queue = jobs(
@@ -696,7 +723,7 @@ def test_memory(marks):
 
 
 def test_what_can_never_fit(marks):
-    """It is refused, or told with its reason; what stands behind it runs."""
+    """It is refused, or told with its reason; what stands behind it runs.  It may fit later on."""
     queue = jobs(workers=2, cpus=2)
     with pytest.raises(Refused, match="big can never run: it asks for 3 CPUs, and there are 2"):
         queue.submit(job("true", "big", cpus=3))
@@ -706,9 +733,58 @@ def test_what_can_never_fit(marks):
     one.run()
     assert not backends.has_more(queue, one)
     assert outcomes(queue) == {"gpu": ("queued", None), "after": ("queued", None), "other": ("complete", 0)}
-    assert one.never == {find(queue, "gpu").uid: "it asks for 1 GPUs, and this worker has 0"}
-    run(queue, gpus=["7"])
-    assert counts(queue) == {"complete": 3}
+    assert one.never == {find(queue, "gpu").uid: "it asks for 1 GPU, and this worker has 0"}
+    with stepping(queue, keep=True) as stepper:
+        stepper.until(lambda: stepper.worker.never)
+        queue.set(gpus=["7"])
+        stepper.until(lambda: counts(queue) == {"complete": 3})
+
+
+def test_jobs_that_do_not_fit_hold_up_none_that_do(marks):
+    """However many wait for a device, the others begin; none of those is read more than once a turn."""
+    queue = jobs(
+        job(marks.held("first"), "first", gpus=1), *(job("true", f"gpu {number}", gpus=1) for number in range(150)),
+        job(marks.once("cpu"), "cpu"), job("true", "two", gpus=2), gpus=["0", "1"], workers=4,
+    )  # fmt: skip
+    jobs(job(marks.held("other"), "other", gpus=1), queue="other", gpus=["1"])
+    with stepping(Jobs(Qrec(), "other")) as holder, stepping(queue) as stepper:
+        holder.until(lambda: marks.starts("other"))
+        stepper.until(lambda: marks.starts("cpu") and stands(queue, "cpu", Status.COMPLETE))
+        assert counts(queue) == {"running": 1, "complete": 1, "queued": 151}
+        read: list[str] = []
+
+        def noted(uid: str, room: Room) -> Any:
+            read.append(uid)
+            return Worker.fitting(stepper.worker, uid, room)
+
+        stepper.worker.fitting = noted  # type: ignore[method-assign]
+        stepper.worker.pulse = None
+        stepper.turn()
+        assert len(read) == 2, "one of each kind"
+        queue.cancel([one for one in queue.all() if str(one.name).startswith("gpu") and one.name != "gpu 7"])
+        marks.let_go("first", "other")
+        holder.to_the_end()
+        stepper.to_the_end()
+    assert {name for name, how in outcomes(queue).items() if how[0] == "complete"} == {"first", "cpu", "gpu 7", "two"}
+
+
+def test_a_worker_that_gets_no_keeper(monkeypatch):
+    """It complains once, and tries again."""
+
+    def none() -> None:
+        raise CouldNotStart("no keeper today")
+
+    queue = jobs(job("true", "a"), job("true", "b"), workers=2)
+    with stepping(queue) as stepper, monkeypatch.context() as patch:
+        patch.setattr("qrec.worker.Keeper", none)
+        for _ in range(2):
+            stepper.worker.pause_until = 0.0
+            stepper.worker.step()
+        patch.undo()
+        assert stepper.worker.door.complaints == ["no keeper today"]
+        stepper.worker.pause_until = 0.0
+        stepper.to_the_end()
+    assert counts(queue) == {"complete": 2}
 
 
 def test_devices_are_never_shared(kind, marks, started):
@@ -769,6 +845,22 @@ def test_devices_of_another_queue_are_busy(kind, marks):
         holder.to_the_end()
         stepper.to_the_end()
     assert stdout(queue, "a") == b"0\n"
+
+
+def test_devices_of_a_job_whose_worker_is_dead(kind, marks, started):
+    """They are free when it has ended, though nobody of its queue looks."""
+    other = jobs(job(marks.held("x"), "x", gpus=1), queue="other")
+    queue = jobs(job("echo $CUDA_VISIBLE_DEVICES", "a", gpus=1))
+    process = started("other", gpus=["0"])
+    marks.began("x")
+    process.kill()
+    process.wait()
+    with stepping(queue, gpus=["0"]) as stepper:
+        stepper.turns(3)
+        assert stands(queue, "a", Status.QUEUED)
+        marks.let_go("x")
+        stepper.to_the_end()
+    assert (stdout(queue, "a"), find(other, "x").status) == (b"0\n", Status.COMPLETE)
 
 
 # Parents outside of the queue

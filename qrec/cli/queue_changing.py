@@ -127,7 +127,8 @@ def queue_clear(given: dict[str, Any], queue: str | None) -> None:
 def queue_cleanup(given: dict[str, Any], queue: str | None) -> None:
     """End what finished queues have left.
 
-    Sessions, and logs of workers; of all queues unless one is named.
+    Sessions, and logs of workers; of all queues unless one is named.  Of one that is named, also workers that --keep
+    lets stay.
     """
     from qrec.backends import clean_up
     from qrec.cli.show import printable, put, put_json
@@ -137,7 +138,7 @@ def queue_cleanup(given: dict[str, Any], queue: str | None) -> None:
     chosen = queues(door) if queue is None else [queue_of(door, queue)]
     for one in chosen:
         one.refresh()
-    removed = {one.name: left for one in chosen if (left := clean_up(one))}
+    removed = {one.name: left for one in chosen if (left := clean_up(one, dismiss=queue is not None))}
     if given["json"]:
         put_json(removed)
     for name, left in () if given["json"] else removed.items():

@@ -14,7 +14,7 @@ from qrec.task import Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from qrec.explain import Picture
@@ -54,7 +54,7 @@ def queue_show(given: dict[str, Any], queue: str | None, as_script: bool, backen
             put(line)
         if any(job.after for job in jobs) and len(jobs) <= DRAWN:
             put()
-            put_graph(jobs)
+            put_graph(jobs, picture.task)
     tell(door)
 
 
@@ -101,12 +101,18 @@ def heading(queue: Jobs, picture: Picture) -> str:
 
     slots = picture.policy.get("workers", 1)
     crews = len(picture.crews)
-    told = [counted(queue.counts()), f"{crews} worker{'s' * (crews != 1)}"]
+    kept = sum(crew.keeps for crew in picture.crews)
+    told = [counted(queue.counts()), f"{crews} worker{'s' * (crews != 1)}" + kept_of(kept, crews)]
     if crews:
         slots = sum(crew.limits.slots for crew in picture.crews)
     told.append(f"{slots} slot{'s' * (slots != 1)}")
     told += ["paused"] * bool(picture.policy.get("paused"))
     return f"{printable(queue.name)}: {'; '.join(told)}"
+
+
+def kept_of(kept: int, crews: int) -> str:
+    """How many of the workers stay when all has ended; nothing if none does."""
+    return (" (kept)" if kept == crews else f" ({kept} kept)") if kept else ""
 
 
 def counted(counts: Mapping[str, int]) -> str:
@@ -130,12 +136,20 @@ def table(jobs: Sequence[Task], picture: Picture) -> list[str]:
     return list(grid(HEADINGS, rows, {0, 3}, colours))
 
 
-def put_graph(jobs: Sequence[Task]) -> None:
-    """How jobs depend on each other, drawn with characters."""
+def put_graph(jobs: Sequence[Task], known: Callable[[str], Task | None]) -> None:
+    """How jobs depend on each other, and on what is elsewhere, drawn with characters."""
     from qrec.cli.show import printable, put
     from qrec.drawing import label_of, network_text
 
-    for line in network_text(jobs, label=lambda job: f"{printable(label_of(job))} ({job.status})").splitlines():
+    inside = {job.uid for job in jobs}
+    others = [known(uid) for uid in dict.fromkeys(uid for job in jobs for uid in job.after) if uid not in inside]
+    outside = [task.copy(after=()) for task in others if task is not None]
+    where = {task.uid: f" of queue {task.queue}" if task.queue else "" for task in outside}
+
+    def label(job: Task) -> str:
+        return f"{printable(label_of(job) + where.get(job.uid, ''))} ({job.status})"
+
+    for line in network_text([*outside, *jobs], label=label).splitlines():
         put(line)
 
 
@@ -156,7 +170,7 @@ def queue_graph(given: dict[str, Any], queue: str | None) -> None:
                       for job in jobs for uid, kind in Job.of(job).links(job.after)],
         })  # fmt: skip
     else:
-        put_graph(jobs)
+        put_graph(jobs, door.known)
     tell(door)
 
 
@@ -204,18 +218,18 @@ def queue_ls(given: dict[str, Any]) -> None:
 
 def cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     """A queue as a row of the list."""
-    return (
-        row["name"], str(row["slots"]), str(row["workers"]), "paused" if row["paused"] else "", counted(row["counts"]),
-    )  # fmt: skip
+    crews = f"{row['workers']}{kept_of(row['kept'], row['workers'])}"
+    return row["name"], str(row["slots"]), crews, "paused" if row["paused"] else "", counted(row["counts"])
 
 
 def listed(queue: Jobs) -> dict[str, Any]:
     """A queue in the list."""
     from qrec.presence import workers
 
-    policy = queue.policy
+    policy, there = queue.policy, workers(queue.door.home, queue.name)
     return {
-        "name": queue.name, "slots": policy.get("workers", 1), "workers": len(workers(queue.door.home, queue.name)),
+        "name": queue.name, "slots": policy.get("workers", 1), "workers": len(there),
+        "kept": sum(bool(about.get("keep")) for about in there),
         "paused": bool(policy.get("paused")), "counts": queue.counts(), "created": policy.get("created"),
     }  # fmt: skip
 

@@ -204,7 +204,8 @@ def queue_submit(
     """Put a command into a queue, and print its uid.
 
     It runs in this folder, with this PATH, once `qrec queue run` takes it.  One argument with blanks or shell
-    characters is a line for bash; several are executed as they are.
+    characters is a line for bash; several are executed as they are.  Each value of a sweep stays as it is: in a line,
+    quotes around {NAME} may stand or be left out.
     """
     from qrec.jobs import DEFAULT, Jobs
 

@@ -12,7 +12,7 @@ from qrec.cli import say
 from qrec.cli.groups import OneOf
 from qrec.cli.queueing import QUEUE, queue_of
 from qrec.cli.verbs import front_door, looking, tell, verb
-from qrec.cli.words import JSON, QUIET, TIMEOUT, Flag
+from qrec.cli.words import JSON, PATIENCE, QUIET, Flag
 from qrec.task import UNFINISHED, Status
 
 TYPE_CHECKING = False
@@ -136,9 +136,12 @@ class Teller:
     def line(self, job: Task) -> str:
         """A job as one line."""
         from qrec.cli.show import cut, printable
-        from qrec.reason import reason
+        from qrec.executors.queue import Job
+        from qrec.reason import beside_status
 
-        details = [reason(job)] if job.status.is_final and job.status is not Status.COMPLETE else []
+        details = [said] if (said := beside_status(job)) else []
+        if job.status is Status.FAILED and (retries := Job.of(job).retries):
+            details.append(f"try {job.data.get('retried', 0) + 1} of {retries + 1}")
         if job.status is Status.RUNNING:
             details = [job.command] if job.name else []
         elif job.seconds is not None:
@@ -205,7 +208,7 @@ def queue_monitor(given: dict[str, Any], queue: str | None) -> int:
     return code
 
 
-@verb("qrec queue wait\n  qrec queue wait train --timeout 8h", TIMEOUT, QUIET, JSON, name="wait")
+@verb("qrec queue wait\n  qrec queue wait train --timeout 8h", PATIENCE, QUIET, JSON, name="wait")
 @QUEUE
 def queue_wait(given: dict[str, Any], queue: str | None) -> int:
     """Wait until all jobs have ended.

@@ -139,7 +139,8 @@ def find_anywhere(door: Qrec, word: str) -> tuple[Jobs, Task]:
         raise Refused(f"{word!r} is neither a queue nor a job; {there}") from None
     if task.queue is None:
         raise Refused(f"{task.uid} is no job of a queue")
-    return queue_of(door, task.queue), task
+    queue = queue_of(door, task.queue)
+    return queue, queue.find(task.uid)
 
 
 def choose_one(door: Qrec, words: Sequence[str], verb: str) -> tuple[Jobs, Task]:

@@ -50,6 +50,8 @@ exit "$qrec_told"
 GIVEN_BACK = b"given back\n"
 #: What may hold secrets, beside the words.
 PRIVATE = ("env", "preamble", "setup", "teardown")
+#: The variables of whoever submits that a job sees, beside those of its worker.
+BROUGHT = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX")
 #: What belongs to one execution of a job and not to the next.
 OF_ONE_RUN = ("process", "slot", "gpus", "reason", "interrupted", "slurm", "submission")
 
