@@ -155,6 +155,7 @@ def test_no_descriptor_and_no_thread_is_left(door):
     for _ in range(5):
         door.run(["true"], show=False)
         door.run(["no-such-program"], show=False)
+    gc.collect()
     assert (len(os.listdir("/proc/self/fd")), threading.active_count()) <= before
 
 
