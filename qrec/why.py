@@ -142,7 +142,7 @@ def cancelled(task: Task) -> str:
     """By whom."""
     number = task.data.get("interrupted")
     if not isinstance(number, int):
-        return "it was ended by `qrec cancel`"
+        return "somebody cancelled it: with `qrec cancel`, in the dashboard, or where it ran"
     return f"qrec received {signal_name(number)} and the command died of it: {SIGNALS.get(number, 'sent by hand')}"
 
 

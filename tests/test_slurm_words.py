@@ -76,6 +76,23 @@ def test_files_that_grow_at_once_are_read_without_loss(tmp_path):
     assert growing.read("job.stdout") == b"bcd"
 
 
+def test_what_the_run_before_has_left_is_not_this_ones(tmp_path):
+    """A job that is put back writes its file anew when it begins; until then, or for ever, the old one is there."""
+    out = tmp_path / "out"
+    out.write_text("before")
+    note = {"files": [{"jobid": "5", "stdout": str(out), "stderr": str(out)}]}
+    left = json.loads(json.dumps(joboutput.take_in(str(tmp_path), task(), Kept(), note, None).marks))
+    growing = joboutput.Growing(joboutput.paths_in(note), JobFiles({}), left)
+    assert (growing.size("job.stdout"), growing.read("job.stdout")) == (0, b"")
+    taken = joboutput.take_in(str(tmp_path), task(), Kept(), {**note, "left": left}, None)
+    assert (taken.missing, taken.marks, taken.kept) == ((), {}, None)
+    out.write_text("now")
+    assert growing.read("job.stdout") == b"now"
+    taken = joboutput.take_in(str(tmp_path), task(), Kept(), {**note, "left": left}, None)
+    assert taken.kept is not None
+    assert taken.kept.extras == {"job.stdout": b"now"}
+
+
 def test_what_has_not_changed_is_not_taken_in_again(tmp_path):
     (tmp_path / "out").write_text("x")
     note = {"files": [{"jobid": "5", "stdout": str(tmp_path / "out"), "stderr": str(tmp_path / "no")}]}

@@ -315,7 +315,7 @@ def test_one_that_was_cancelled(home, start, qrec):
     told = qrec("why", "1", "--json").json
     assert told["task"]["status"] == "cancelled"
     assert told["reason"].startswith("cancelled")
-    assert told["explanation"] == "it was ended by `qrec cancel`"
+    assert told["explanation"] == "somebody cancelled it: with `qrec cancel`, in the dashboard, or where it ran"
 
 
 def test_one_that_is_lost(home, qrec):

@@ -40,7 +40,7 @@ def start(
     from qrec.dashboard import server
 
     home = find_home(given["home"])
-    url = server.fresh_url(home)
+    url = server.settle(home)
     if url is not None:
         say("the dashboard of this home runs already; this address opens a session, once")
         wanted = {"--port": port, "--unix": unix, "--host": host if host != HOST else None, "--store": given["store"]}

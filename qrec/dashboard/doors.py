@@ -32,6 +32,7 @@ class Doors:
         first.doors = self
         self._chosen = first.home, first.store.place
         self._idle: deque[Door] = deque([first])
+        self.covering: Redactor | None = None  #: what the settings said last, when they could be understood
         #: Has the unfinished tasks looked at, in place of whoever asks; None: each does it.
         self.freshen: Callable[[], object] | None = None
         self.counted: tuple[int, Mapping[Status, int]] | None = (
@@ -75,7 +76,8 @@ class Door(Qrec):
         stamp = stamp_of(self.config.path)
         if stamp != self.stamp:
             self.stamp = stamp
-            self._redactor = self.recorder.redactor = described(self.home) or self._redactor
+            self.doors.covering = described(self.home) or self.doors.covering
+            self._redactor = self.recorder.redactor = self.doors.covering or self._redactor
         return super().redactor
 
     def tally(self) -> Mapping[Status, int]:

@@ -18,7 +18,7 @@ from flask_socketio import ConnectionRefusedError, SocketIO
 
 from qrec.errors import NoSuchTask, QrecError
 from qrec.notify import Ear
-from qrec.output import STREAMS
+from qrec.output import STREAMS, OfJob
 from qrec.task import Status, timestamp
 
 TYPE_CHECKING = False
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from qrec.dashboard.doors import Doors
     from qrec.dashboard.guard import Sessions
     from qrec.output import Output
-    from qrec.task import Event
+    from qrec.task import Event, Task
 
 TICK = 0.05  #: seconds between two messages to the same pages, at least
 LOOK = 1.0  #: seconds after which the store is looked at though nobody woke us
@@ -42,6 +42,8 @@ WATCHED = 32  #: things that one page may watch at a time
 MANY = 500  #: changes at once, above which a page is told to ask anew
 SHOWN = 20  #: changed tasks that are told whole
 QUIET = 0.5  #: seconds between two looks at an output that does not grow
+PING = 2.0  #: seconds between two signs of life to each page
+SILENCE = 8.0  #: seconds that one may be late, on a busy machine; then the page says that nobody answers, or is gone
 RECENT = 60.0  #: seconds: what changed since then is told to who begins to watch
 REMEMBERED = 10_000  #: tasks whose queue is known by heart
 LONG = 200  #: characters of a name
@@ -57,7 +59,7 @@ class Feed:
         log.setLevel(logging.INFO if debug else logging.CRITICAL)
         self.io = SocketIO(
             async_mode="threading", async_handlers=False, max_http_buffer_size=1 << 16, manage_session=False,
-            logger=log, engineio_logger=log,
+            ping_interval=PING, ping_timeout=SILENCE, logger=log, engineio_logger=log,
         )  # fmt: skip
         self.pages: dict[str, set[str]] = {}  #: the rooms of every page, by its socket
         self.keys: dict[str, str] = {}  #: whose session each is
@@ -355,8 +357,13 @@ class Growth:
             return
         if task.status not in (Status.RUNNING, Status.SUBMITTED):
             self.output = None
-        elif self.output is None or task.attempt != self.attempt or task.status is Status.SUBMITTED:
+        elif task.attempt != self.attempt or self.output is None or may_move(task, self.output):
             self.attempt, self.output = task.attempt, door.raw(task)
+
+
+def may_move(task: Task, output: Output) -> bool:
+    """Whether the output may be looked for elsewhere the next time: a job that begins tells where it prints."""
+    return task.status is Status.SUBMITTED or isinstance(output, OfJob)
 
 
 def message(events: Sequence[Event], gap: bool) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import shlex
 import time
 
 from qrec.dashboard.covering import without_secrets
-from qrec.errors import StoreBusy, WrongUsage
+from qrec.errors import NoSuchTask, StoreBusy, WrongUsage
 from qrec.stores.base import SORTED_BY, Order, Query
 from qrec.task import Status, Task
 
@@ -224,12 +224,41 @@ def history(door: Qrec, tasks: Sequence[Task]) -> dict[str, list[Row]]:
     runs: dict[str, list[Task]] = {}
     for run in door.store.runs(list(commands), highest + 1, min(among, highest)):
         runs.setdefault(run.command, []).append(run)
-    return {task.uid: bars([run for run in runs.get(task.command, ()) if run.number <= task.number]) for task in tasks}
+    known: dict[str, list[Task]] = {}
+    return {
+        task.uid: bars(every_run(door, [run for run in runs.get(task.command, ()) if run.number <= task.number], known))
+        for task in tasks
+    }
+
+
+def every_run(door: Qrec, tasks: Sequence[Task], known: dict[str, list[Task]]) -> list[Task]:
+    """Tasks, newest first, as far as they are shown, each with its attempts before; `known` holds what was read."""
+    found: list[Task] = []
+    for task in tasks:
+        if len(found) >= HISTORY:
+            break
+        if task.uid not in known:
+            known[task.uid] = attempts_before(door, task)
+        found += [task, *known[task.uid]]
+    return found
+
+
+def attempts_before(door: Qrec, task: Task) -> list[Task]:
+    """Those that are shown of the attempts before, newest first."""
+    if task.attempt == 1:
+        return []
+    try:
+        return [run for run in door.store.attempts(task.uid) if run.attempt < task.attempt][: -HISTORY - 1 : -1]
+    except NoSuchTask:
+        return []  # it was removed a moment ago
 
 
 def bars(runs: Sequence[Task]) -> list[Row]:
     """Runs, newest first, as small bars, newest last."""
-    return [{"number": run.number, "status": run.status.value, "seconds": run.seconds} for run in runs[:HISTORY]][::-1]
+    return [
+        {"number": run.number, "attempt": run.attempt, "status": run.status.value, "seconds": run.seconds}
+        for run in runs[:HISTORY]
+    ][::-1]
 
 
 def uses(door: Qrec, task: Task) -> Row:

@@ -7,12 +7,13 @@ import shutil
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 
 from qrec.dashboard.covering import covered
 from qrec.dashboard.listing import row
 from qrec.errors import QrecError
 from qrec.stores.base import Query
-from qrec.task import UNFINISHED, Record, Status
+from qrec.task import UNFINISHED, Record, Status, moment, timestamp
 from qrec.watch import LastLines, usage_now
 
 TYPE_CHECKING = False
@@ -35,6 +36,8 @@ FIRST = 0.2  #: seconds over which the first look measures
 PATIENCE = 2.0  #: seconds that a request waits for the first look
 MOST = 100  #: running tasks that are shown
 FINAL = ("complete", "failed", "other")
+AMONG = {"sqlite": 10_000}  #: the newest tasks of which it is told when they ended, of those that did before we look
+AMONG_FILES = 1000  #: the same of a store without a query language
 
 
 def register(app: Flask, door: Qrec) -> None:
@@ -79,6 +82,7 @@ class Sampler:
         self.lines = LastLines(door)
         self.io: tuple[float, int, int] | None = None
         self.cursor: int | None = None
+        self.before: list[Row] = []  #: how many tasks had ended when somebody began to watch: `at`, and each of FINAL
 
     def told(self) -> Row:
         """All that the page begins with; from here on somebody watches."""
@@ -90,7 +94,7 @@ class Sampler:
             **machine(self.door.home),
             "names": list(names),
             "columns": [[getattr(sample, name) for sample in samples] for name in names],
-            "each": EACH, "kept": EACH * KEPT,
+            "before": self.before, "each": EACH, "kept": EACH * KEPT,
             "running": self.running, "count": self.count, "sequence": self.door.store.last_event(),
         }  # fmt: skip
 
@@ -124,6 +128,8 @@ class Sampler:
         psutil.cpu_percent()
         self.io = self.cursor = None
         self.traffic(time.monotonic())
+        with suppress(QrecError, OSError):  # then it is told from the first look on
+            self.look_back()
         pause = FIRST
         while self.goes_on():
             self.rest(pause)
@@ -135,6 +141,22 @@ class Sampler:
             finally:
                 self.looked.set()
                 getattr(self.door, "give_back", lambda: None)()
+
+    def look_back(self) -> None:
+        """Count what ended while nobody watched, which the store knows; from here on each look tells of its own."""
+        store = self.door.store
+        self.cursor = store.last_event()
+        ends = store.ends(timestamp(time.time() - EACH * KEPT), AMONG.get(store.name, AMONG_FILES))
+        for uid in changed(store.events(self.cursor)):
+            ends.pop(uid, None)  # the first look tells of it
+        counts: dict[int, Row] = {}
+        for ended, status in ends.values():
+            at = round(moment(ended).timestamp() / EACH)
+            told = counts.setdefault(at, {"at": at * EACH, **dict.fromkeys(FINAL, 0)})
+            told[name_of(status)] += 1
+        self.before = list(counts.values())
+        none = dict.fromkeys(FINAL, 0)
+        self.samples = deque((sample.copy(**none) for sample in self.samples), maxlen=self.samples.maxlen)
 
     def rest(self, seconds: float) -> None:
         """Wait, unless the server ends."""
@@ -192,7 +214,7 @@ class Sampler:
         self.cursor = events[-1].sequence
         for uid, status in statuses.items():
             if status.is_final and uid not in later:
-                told[status.value if status in (Status.COMPLETE, Status.FAILED) else "other"] += 1
+                told[name_of(status)] += 1
         return told
 
     def active(self) -> tuple[list[Row], int]:
@@ -208,6 +230,11 @@ class Sampler:
         cpu, memory = usage_now(self.door.home, task)
         line: str = covered(self.door, self.lines.of(task)[:300])
         return {**{name: told[name] for name in names}, "cpu": cpu, "memory": memory, "line": line}
+
+
+def name_of(status: Status) -> str:
+    """Under which name of FINAL an end is counted."""
+    return status.value if status in (Status.COMPLETE, Status.FAILED) else "other"
 
 
 def changed(events: Sequence[Event]) -> set[str]:

@@ -38,6 +38,7 @@ SEARCHERS = 2  #: regular expressions that are searched at a time
 AT_ONCE = 2000  #: lines of a download that are made at a time
 CONTINUING = re.compile(rb"[\x80-\xbf]{0,3}")
 OTHER = re.compile(r"[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f]")
+VIEWS = ("raw", "shown")
 CLOCKS = ("off", "absolute", "relative", "delta")
 
 
@@ -59,7 +60,8 @@ def register(app: Flask, door: Qrec) -> None:
     def log_txt(task: str) -> Response:
         log = logs.asked(task, request.args)
         name = f"qrec-{log.task.number}" + (f".{log.task.attempt}" if log.task.attempt > 1 else "")
-        head = {"Content-Disposition": f'attachment; filename="{name}.log"', "X-Content-Type-Options": "nosniff"}
+        kind = "log" if choice(request.args, "view", VIEWS) == "raw" else "txt"
+        head = {"Content-Disposition": f'attachment; filename="{name}.{kind}"', "X-Content-Type-Options": "nosniff"}
         return Response(logs.download(log, request.args), content_type="text/plain; charset=utf-8", headers=head)
 
 
@@ -121,7 +123,7 @@ class Log:
         text, frames = last_frame(raw.decode("utf-8", "replace"))
         return {
             "n": row.line + 1, "s": row.stream[3], "t": self.index.layout.time(row.place), "text": text,
-            "frames": frames + row.returns,
+            "frames": frames + row.returns, "rest": row.is_rest,
         }  # fmt: skip
 
     def lines(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -238,7 +240,8 @@ class Logs:
             rows = index.rows(log.output, first, count) if first < index.total else []
             lines = log.lines(rows)
             return {
-                "lines": lines, "first": first + 1, "total": index.total, "bytes": index.layout.size,
+                "lines": lines, "first": first + 1, "total": index.total, "numbered": index.lines,
+                "bytes": index.layout.size,
                 "growing": not log.task.status.is_final, "whole": index.is_whole, "looked": index.now.place,
                 "timed": bool(index.layout.marks), "seconds": log.task.seconds, "removed": log.task.data.get(REMOVED),
                 "sizes": {stream: log.output.size(stream) for stream in STREAMS},
@@ -295,7 +298,7 @@ class Logs:
     def download(self, log: Log, args: Any) -> Iterator[bytes]:
         """The whole log with secrets covered: byte for byte, or as it is shown."""
         clock = choice(args, "clock", CLOCKS)
-        if choice(args, "view", ("raw", "shown")) == "raw":
+        if choice(args, "view", VIEWS) == "raw":
             output = Masked(log.output, log.redactor) if log.redactor else log.output
             return (block for _, block in merged(output, log.streams))
         with log.entry.lock:
@@ -313,9 +316,11 @@ class Logs:
             if not rows:
                 return
             first = rows[-1].row + 1
-            for line in lines:
-                yield f"{told(clock, log.task, line['t'], last)}{bare(line['text'])}\n".encode("utf-8", "replace")
-                last = line["t"]
+            for row, line in zip(rows, lines, strict=True):
+                if not row.is_rest:
+                    yield told(clock, log.task, line["t"], last).encode()
+                    last = line["t"]
+                yield bare(line["text"]).encode("utf-8", "replace") + (b"" if row.is_cut else b"\n")
 
 
 def grown(entry: Entry, job: OfJob) -> OfJob:

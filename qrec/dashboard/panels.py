@@ -8,7 +8,7 @@ import sys
 from functools import cache
 
 from qrec.dashboard.covering import covered, without_secrets
-from qrec.errors import BrokenPlugin, QrecError
+from qrec.errors import BrokenPlugin, QrecError, raised
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def rendered(door: Qrec, task: Task) -> str:
         template = environment().from_string(source_of(type(executor)))
         return template.render(task=without_secrets(door, task), data=covered(door, data))
     except Exception as error:  # a stranger's template, and a stranger's method
-        raise BrokenPlugin(f"the panel of {executor.name} cannot be shown: {type(error).__name__}: {error}") from error
+        raise BrokenPlugin(f"the panel of {executor.name} cannot be shown: {raised(error)}") from error
 
 
 def source_of(kind: type[Executor]) -> str:

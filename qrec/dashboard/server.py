@@ -34,14 +34,17 @@ if TYPE_CHECKING:
 
     from qrec.api import Qrec
 
-FOLDER = "dashboard"  #: of a home, with what the servers of it leave for each other
+FOLDER = "dashboard"  #: of a home, with a folder for each machine: what the servers there leave for each other
 DEADLINE = 3.0  #: seconds until a server that is to end has ended
 LAST_WORDS = 1.0  #: of these, seconds that pages have to take the goodbye
 SLOW = 30.0  #: seconds a request may take to come
 CONNECTIONS = 400  #: at a time; those beyond are closed at once
 TRIED = 20  #: ports after a default one that is taken
-ASKED = 10.0  #: seconds another server has for an answer: a busy one must not get a second one beside it
+ASKED = 10.0  #: seconds another server has for an answer, or to begin, or to be gone
+PAUSE = 0.05  #: seconds between two such looks
+LOCK = "lock"  #: held by a server as long as it lives; tells its pid
 FRESH_TOKEN = "/api/token"
+EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  #: what means all addresses of a machine, and where it reaches itself
 
 
 class Running(Record):
@@ -59,7 +62,7 @@ class Running(Record):
     @property
     def url(self) -> str:
         """Where a browser finds it; a unix socket has to be led to a port first."""
-        name = f"[{self.host}]" if ":" in self.host else self.host
+        name = os.uname().nodename if self.host in EVERY else bracketed(self.host)
         return f"http://{'localhost' if self.unix else name}:{self.port or 5000}/"
 
 
@@ -89,7 +92,7 @@ class Server:
         self.settings = settings
         self.doors = Doors(home, store)
         self.home: str = self.doors.home
-        folder = os.path.join(self.home, FOLDER)
+        folder = folder_of(self.home)
         make_private(folder)
         self.file = os.path.join(folder, "server.json")
         import secrets
@@ -378,10 +381,66 @@ def bracketed(host: str) -> str:
 # Another server of this home
 
 
+def folder_of(home: str) -> str:
+    """Where the server of a home on this machine keeps what is its own: other machines may share the home."""
+    return os.path.join(home, FOLDER, os.uname().nodename)
+
+
+def settle(home: str) -> str | None:
+    """A URL of the server that this home has here; None if there was none: from now on this process is it.
+
+    Refused if there is one that does not answer.
+    """
+    deadline = time.monotonic() + ASKED
+    try:
+        while not hold(home):
+            if url := fresh_url(home):
+                return url
+            if time.monotonic() > deadline:
+                raise Refused(silent(home))
+            time.sleep(PAUSE)  # it has just begun, or just ends
+    except OSError as error:
+        raise unusable(home, error) from None
+    return None
+
+
+def hold(home: str) -> bool:
+    """Have the lock of the server of this home until this process ends, however that comes; False if another has it."""
+    import fcntl
+
+    folder = folder_of(home)
+    make_private(folder)
+    file = os.open(os.path.join(folder, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if isinstance(error, BlockingIOError) or fresh_url(home):  # on a file system without locks, who answers has it
+            os.close(file)
+            return False
+    os.ftruncate(file, 0)
+    os.write(file, str(os.getpid()).encode())
+    return True
+
+
+def silent(home: str) -> str:
+    """What is told of a server that does not answer."""
+    with open(os.path.join(folder_of(home), LOCK), encoding="ascii", errors="replace") as file:
+        pid = file.read(20)
+    return (
+        f"the dashboard of this home runs already, as process {pid}, and does not answer; "
+        f"wait for it, or end it with `kill -9 {pid}`"
+    )
+
+
+def unusable(home: str, error: OSError) -> Refused:
+    """What is told of a home in which nothing can be written."""
+    return Refused(f"{error.filename or home}: {error.strerror or error}")
+
+
 def read_running(home: str) -> Running | None:
     """What the file of a running server tells; None if there is none."""
     try:
-        with open(os.path.join(home, FOLDER, "server.json"), encoding="utf-8") as file:
+        with open(os.path.join(folder_of(home), "server.json"), encoding="utf-8") as file:
             known = json.load(file)
         return Running(**{name: value for name, value in known.items() if name in Running._fields})
     except (OSError, ValueError, TypeError, AttributeError):
@@ -408,7 +467,7 @@ def ask(running: Running) -> dict[str, Any]:
         connection.sock.settimeout(ASKED)
         connection.sock.connect(running.unix)
     else:
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(running.host, running.host)
+        host = EVERY.get(running.host, running.host)
         connection.sock = socket.create_connection((host, running.port), timeout=ASKED)
     try:
         connection.request("POST", FRESH_TOKEN, headers={"Authorization": f"Bearer {running.secret}"})
@@ -422,11 +481,11 @@ def ask(running: Running) -> dict[str, Any]:
 
 
 def start(home: str | None, store: str | None, settings: Settings, ready: Callable[[Server], None]) -> None:
-    """Serve until SIGINT or SIGTERM; `ready` is called when pages can come."""
+    """Serve until SIGINT or SIGTERM, after `settle`; `ready` is called when pages can come."""
     try:
         server = Server(home, store, settings)
     except OSError as error:
-        raise Refused(f"{error.filename or find_home(home)}: {error.strerror or error}") from None
+        raise unusable(find_home(home), error) from None
 
     def end(*_: object) -> None:
         server.stop()

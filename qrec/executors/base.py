@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qrec.errors import BrokenPlugin, NoSuchAction, QrecError, Refused, WrongUsage
+from qrec.errors import BrokenPlugin, NoSuchAction, QrecError, Refused, WrongUsage, raised
 from qrec.task import Record, Status, Task
 
 TYPE_CHECKING = False
@@ -59,7 +59,7 @@ class Action(Record):
     def values(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Every option's value: the given one, or its default."""
         if unknown := given.keys() - {option.name for option in self.options}:
-            raise WrongUsage(f"{self.name} takes no {', '.join(sorted(unknown))} here")
+            raise WrongUsage(f"{self.name} has no option {', '.join(map(repr, sorted(unknown)))} for such a task")
         return {option.name: option.check(given.get(option.name)) for option in self.options}
 
     def check(self, task: Task) -> None:
@@ -164,4 +164,4 @@ class Executor:
         except Exception as error:
             if type(self).__module__.startswith("qrec."):
                 raise
-            raise BrokenPlugin(f"{name} of executor {self.name} failed: {type(error).__name__}: {error}") from error
+            raise BrokenPlugin(f"{name} of executor {self.name} failed: {raised(error)}") from error

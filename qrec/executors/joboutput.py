@@ -155,6 +155,11 @@ def paths_in(note: Mapping[str, Any]) -> Paths:
     return {stream: [pair for pair in pairs if pair[1] != os.devnull] for stream, pairs in paths.items()}
 
 
+def is_left(path: str, left: Mapping[str, Any]) -> bool:
+    """Whether a file is as the run before has left it: a job that was put back has not come to it yet."""
+    return path in left and mark_of(path) == left[path]
+
+
 # Reading it while it grows
 
 
@@ -164,9 +169,10 @@ class Growing(JobFiles):
     Several files of one stream grow at once: whoever reads on finds each new part behind what was there before.
     """
 
-    def __init__(self, paths: Paths, beside: Output) -> None:
+    def __init__(self, paths: Paths, beside: Output, left: Mapping[str, Any] | None = None) -> None:
         super().__init__(paths)
         self.beside = beside
+        self.left = left or {}  #: see is_left
         self.parts: dict[str, list[tuple[str, int, int]]] = {stream: [] for stream in JOB.values()}
 
     def add(self, paths: Paths) -> None:
@@ -180,7 +186,7 @@ class Growing(JobFiles):
             seen[path] = start + size
         for path in self.paths.get(stream, []):
             start = seen.get(path, 0)
-            if (now := file_size(path)) > start:
+            if (now := file_size(path)) > start and not is_left(path, self.left):
                 self.parts[stream].append((path, start, now - start))
 
     def size(self, stream: str) -> int:
@@ -231,7 +237,8 @@ def take_in(home: str, task: Task, before: Kept | None, note: Mapping[str, Any],
 
     Nothing is read if all is as it was when it was taken in before.
     """
-    paths = paths_in(note)
+    left = note.get("left", {})
+    paths = {stream: [pair for pair in pairs if not is_left(pair[1], left)] for stream, pairs in paths_in(note).items()}
     every = [path for pairs in paths.values() for _, path in pairs]
     marks = {path: mark for path in every if (mark := mark_of(path)) is not None}
     missing = tuple(dict.fromkeys(path for path in every if path not in marks))

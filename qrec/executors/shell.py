@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from qrec.errors import CouldNotStart, Refused, WrongUsage
+from qrec.errors import CouldNotStart, Refused, WrongUsage, raised
 from qrec.executors.base import Executor, action
 from qrec.output import STREAMS, merged
 from qrec.process import end_family
@@ -68,16 +68,14 @@ class ShellExecutor(Executor):
                 raise TypeError(f"these are no words: {words!r}")
             return tuple(map(os.fsdecode, words))
         except Exception as error:
-            raise CouldNotStart(
-                f"executor {self.name} cannot tell what to run: {type(error).__name__}: {error}"
-            ) from error
+            raise CouldNotStart(f"executor {self.name} cannot tell what to run: {raised(error)}") from error
 
     def noted(self, task: Task) -> Task:
         """The task with what is worth noting; that this cannot be told is no reason not to run it."""
         try:
             notes = dict(self.notes(task))
         except Exception as error:
-            self.recorder.complaints.append(f"{self.name}: nothing noted: {type(error).__name__}: {error}")
+            self.recorder.complaints.append(f"{self.name}: nothing noted: {raised(error)}")
             return task
         return task.copy(data={**task.data, self.name: notes}) if notes else task
 

@@ -370,14 +370,14 @@ class SlurmExecutor(ShellExecutor):
         if "submission" not in task.data or REMOVED in task.data:
             return kept
         name = f"{task.uid}.{task.attempt}"
-        paths = joboutput.paths_in(task.data["slurm"])
+        paths, left = joboutput.paths_in(task.data["slurm"]), task.data["slurm"].get("left")
         if not task.status.is_final and max(map(len, paths.values())) > 1:
-            growing = self.growing.setdefault(name, joboutput.Growing(paths, kept))
+            growing = self.growing.setdefault(name, joboutput.Growing(paths, kept, left))
             growing.add(paths)
             return OfJob(growing)
         if task.status.is_final:
             return OfJob(self.growing.pop(name, kept))  # whoever reads on does so where they are
-        return OfJob(joboutput.Growing(paths, kept))
+        return OfJob(joboutput.Growing(paths, kept, left))
 
     # Actions
 
@@ -544,7 +544,9 @@ class SlurmExecutor(ShellExecutor):
         """Open the next attempt for a job that was over; what it printed before is kept."""
         data = {name: value for name, value in task.data.items() if name not in ("reason", REMOVED)}
         gone = (*PASSING, "tasks", "begun", "taken", "missing")
-        data["slurm"] = {name: value for name, value in task.data["slurm"].items() if name not in gone}
+        told = task.data["slurm"]
+        data["slurm"] = {name: value for name, value in told.items() if name not in gone}
+        data["slurm"]["left"] = {**told.get("left", {}), **told.get("taken", {})}
         was, turn = (task.status, task.attempt), time.time_ns() // 1000
         return self.store.archive(task.uid, was, Status.SUBMITTED, turn=turn, started=timestamp(), data=data)
 

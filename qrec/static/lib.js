@@ -146,7 +146,7 @@ function connect(io) {
     wasLive = true;
   });
   wire.on("disconnect", (reason) => {
-    lost();
+    lost(reason === "ping timeout" ? 0 : STALE); // then it has been still for longer than that already
     if (reason === "io server disconnect") wire.connect(); // the client gives up by itself in this one case
   });
   wire.on("connect_error", () => {
@@ -161,14 +161,14 @@ function pass(name) {
   wire.on(name, (told) => [...listeners.get(name)].forEach((handler) => handler(told)));
 }
 
-function lost() {
+function lost(patience = STALE) {
   if (connection.state === "signed out" || staleTimer || connection.state === "stale") return;
   connection.since = connection.since || new Date();
   if (connection.state === "live") connection.state = "reconnecting";
   staleTimer = setTimeout(() => {
     staleTimer = 0;
     if (connection.state !== "live" && connection.state !== "signed out") connection.state = "stale";
-  }, STALE);
+  }, patience);
 }
 
 // A server that was started anew does not know this page's session any more: look, so that we can say so.
@@ -410,7 +410,7 @@ shortcuts.push(
 );
 
 function showHelp() {
-  const rows = [...shortcuts].sort((a, b) => a.combination.length - b.combination.length);
+  const rows = shortcuts.filter((one) => latest(one.combination) === one).sort((a, b) => a.combination.length - b.combination.length);
   openDialog({
     title: "Keys",
     body: () => html`
@@ -554,6 +554,7 @@ const Field = {
           id=${id}
           type=${field.long ? null : field.secret ? "password" : isNumber(field) ? "number" : "text"}
           step=${field.kind === "float" ? "any" : null}
+          min=${field.min}
           rows=${field.long ? 3 : null}
           value=${values[field.name]}
           required=${Boolean(field.required)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import itertools
 import os
 import time
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ BY_HOOKS, MOST_BY_HOOKS = "hooks", 200
 
 #: What the notes of an attempt call the bytes of its output once that was removed and the record kept.
 REMOVED = "output_removed"
-UID_DIGITS = 4  #: digits at least that may be the beginning of a uid
+UUID, LEAST = 36, 4  #: characters of a uid's random part, and of them those at least that stand for it
 
 
 class Query(Record):
@@ -426,6 +427,15 @@ class Store(abc.ABC):
                 continue
         return found
 
+    def ends(self, since: str, among: int) -> dict[str, tuple[str, Status]]:
+        """When and how those tasks ended that did so at or after a timestamp, of the newest `among`; by uid."""
+        tasks = itertools.islice(self.newest_first(Query()), among)
+        return {
+            task.uid: (task.ended, task.status)
+            for task in tasks
+            if task.status.is_final and task.ended is not None and task.ended >= since
+        }
+
     def standing(self, query: Query) -> dict[str, Status]:
         """How each of the tasks that match stands, by its uid, oldest first."""
         return dict([(task.uid, task.status) for task in self.newest_first(query)][::-1])
@@ -470,20 +480,26 @@ class Store(abc.ABC):
     def resolve(self, reference: str | None) -> Task:
         """The task a person means: by number, uid, unique prefix of either half of it, or the last started.
 
-        A few digits are a number, be there such a task or not: a slip must not hit another.
-        Raises NoSuchTask, or ManyTasks with the candidates.
+        A few digits are a number, be there such a task or not, and a few letters are nothing: a slip must not hit
+        another.  Raises NoSuchTask, or ManyTasks with the candidates.
         """
         if reference is None:
             return self.latest()
         is_number = reference.isascii() and reference.isdecimal()
         if is_number and int(reference[:20]) <= self.highest_number():
             return self.numbered(int(reference))  # or nothing: the number of a removed task never means another
-        uids = self.starting_with(reference) if len(reference) >= (UID_DIGITS if is_number else 1) else ()
+        uids = [uid for uid in self.starting_with(reference) if stands_for(reference, uid)]
         if not uids:
             raise NoSuchTask(reference)
         if len(uids) > 1 and reference not in uids:
             raise ManyTasks(reference, uids)
         return self.get(reference if reference in uids else uids[0])
+
+
+def stands_for(beginning: str, uid: str) -> bool:
+    """Whether the beginning of either half of a uid is long enough to mean it."""
+    executor, random = uid[:-UUID], uid[-UUID:]
+    return beginning == uid or beginning.startswith((random[:LEAST], executor + random[:LEAST]))
 
 
 def files_at(location: str) -> Iterator[os.DirEntry[str]]:

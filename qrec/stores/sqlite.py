@@ -417,6 +417,15 @@ class SqliteStore(Store):
             found.update((uid, Status(status)) for uid, status in self.query(sql, some))
         return found
 
+    def ends(self, since: str, among: int) -> dict[str, tuple[str, Status]]:
+        """See Store."""
+        sql = (
+            "SELECT uid, ended, status FROM (SELECT uid, ended, status FROM tasks ORDER BY number DESC LIMIT ?) "
+            "WHERE ended >= ?"
+        )
+        rows = ((as_text(uid), ended, Status(status)) for uid, ended, status in self.query(sql, (among, since)))
+        return {uid: (ended, status) for uid, ended, status in rows if status.is_final}
+
     def standing(self, query: Query) -> dict[str, Status]:
         """See Store."""
         condition, values = where(query)

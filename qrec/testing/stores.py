@@ -992,14 +992,16 @@ class StoreContract:
     def test_a_person_names_a_task(self, store):
         first = store.add(make(uid="shell-ab000000-0000-4000-8000-000000000000"))
         second = store.add(make(uid="shell-12345678-0000-4000-8000-000000000000", turn=1))
-        assert store.resolve("1") == store.resolve("ab") == store.resolve("shell-ab") == first
+        assert store.resolve("1") == store.resolve("ab00") == store.resolve("shell-ab00") == first
         assert store.resolve(None) == store.resolve("2") == store.resolve("1234") == store.resolve("12345678") == second
+        third = store.add(make(uid="tmux-ab001111-0000-4000-8000-000000000000", executor="tmux"))
+        assert store.resolve("shell-ab00") == first
         with pytest.raises(ManyTasks) as caught:
-            store.resolve("shell")
-        assert caught.value.uids == (second.uid, first.uid)
-        for digits in ("12", "123"):  # a number that no task has, and not the beginning of another's uid
+            store.resolve("ab00")
+        assert caught.value.uids == (first.uid, third.uid)
+        for slip in ("12", "123", "a", "ab0", "shell", "shell-", "shell-ab0"):  # it names nothing, and so nobody
             with pytest.raises(NoSuchTask):
-                store.resolve(digits)
+                store.resolve(slip)
 
     @examples(40)
     def test_queries_mean_what_they_say(self, store, samples: Samples):
@@ -1104,6 +1106,10 @@ class StoreContract:
         assert store.runs(commands, 62, 61) == Store.runs(store, commands, 62, 61)
         assert [task.number for task in store.runs(commands, 62, 61)] == [61, 6, 4]
         assert [task.number for task in store.runs(commands, 6, 2)] == [4]
+        ended = sorted(task.ended for task in store.newest_first(Query()) if task.ended)
+        for since, among in (("", 100), (ended[len(ended) // 2], 100), ("", 30)):
+            assert store.ends(since, among) == Store.ends(store, since, among)
+        assert len(store.ends(ended[1], 100)) == len([at for at in ended if at >= ended[1]]) > 1
 
     def test_how_many_have_which_status(self, store):
         assert not any(store.tally().values())

@@ -51,7 +51,8 @@ const span = computed(() => {
   const known = (samples.value.at(-1)?.at || 0) - (samples.value[0]?.at || 0);
   return Math.min(most.value, Math.max(60, Math.ceil(known / 60) * 60));
 });
-const since = computed(() => `${count(Math.round(span.value / 60))} min`);
+const minutes = (seconds) => `${count(Math.round(seconds / 60))} min ago`;
+const since = computed(() => minutes(span.value) + (span.value < most.value ? ", not looked at before" : ""));
 const hover = reactive({ at: null }); // the time under the pointer, the same in all plots
 
 function setRange(name) {
@@ -129,7 +130,7 @@ const Plot = {
             )}
             ${hover.at !== null && at && html`<path class="cursor" d=${`M${x(at.at)} 0V${HEIGHT}`} />`}
           </svg>
-          <p class="since"><span>${since.value} ago</span><span>now</span></p>
+          <p class="since"><span>${since.value}</span><span>now</span></p>
         </figure>
       `;
     };
@@ -143,13 +144,13 @@ function nice(number) {
   return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= number);
 }
 
-/** How many tasks ended in each minute, by how. */
+/** How many tasks ended in each minute, by how; the store knows of those before anybody looked, too. */
 const Ends = () => {
   const end = samples.value.at(-1)?.at || 0;
   const bars = Array.from({ length: 15 }, () => ({ complete: 0, failed: 0, other: 0 }));
-  const wide = span.value / 15;
-  for (const one of samples.value) {
-    const at = 14 - Math.floor((end - one.at) / wide);
+  const wide = most.value / 15;
+  for (const one of [...(about.value.before || []), ...samples.value]) {
+    const at = 14 - Math.max(0, Math.floor((end - one.at) / wide));
     if (at >= 0) for (const name of ["complete", "failed", "other"]) bars[at][name] += one[name] || 0;
   }
   const top = nice(Math.max(...bars.map((bar) => bar.complete + bar.failed + bar.other), 4));
@@ -158,7 +159,7 @@ const Ends = () => {
   return html`
     <figure class="plot">
       <figcaption><b>Ended</b> <span>${told}</span> <small>of ${count(top)}</small></figcaption>
-      <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label=${`Tasks that ended in the last ${since.value}: ${told}`}>
+      <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" role="img" aria-label=${`Tasks that ended since ${minutes(most.value)}: ${told}`}>
         <path class="grid" d=${`M0 4H${WIDTH}M0 ${HEIGHT / 2}H${WIDTH}`} />
         ${bars.map((bar, at) => {
           let high = HEIGHT;
@@ -169,7 +170,7 @@ const Ends = () => {
           });
         })}
       </svg>
-      <p class="since"><span>${since.value} ago</span><span>now</span></p>
+      <p class="since"><span>${minutes(most.value)}</span><span>now</span></p>
     </figure>
   `;
 };

@@ -432,7 +432,7 @@ const Row = (props) => {
       </td>
       <td class="where">${task.executor}</td>
       <td class="host" title=${task.host}>${task.host}</td>
-      <td class="when"><${Time} at=${task.started || task.created} /></td>
+      <td class="when"><${Time} at=${task.started} /></td>
       <td class="number duration">${took(task, final)}</td>
       <td class="number memory">${memoryOf(task, final) || html`<span class="muted">–</span>`}</td>
       <td class="number exit">${task.returncode ?? html`<span class="muted">–</span>`}</td>
@@ -673,6 +673,7 @@ const Tasks = {
         <h1 class="hidden">Tasks</h1>
         <${Filters} />
         <${Trouble} of=${trouble.value} />
+        ${trouble.value && filtered.value && !rows.value.length && html`<p><button onClick=${clearFilters}>Clear filters</button></p>`}
         <div class="pill-place" role="status">
           ${
             waiting.value.length > 0 &&
