@@ -268,10 +268,11 @@ class Keeping:
 
     def end(self, job: Kept, ended: Ended) -> None:
         """Write down how a job ended, and tell the worker, if there is one."""
+        seconds = time.monotonic() - job.began  # without the writing: the next of its slot begins meanwhile
         words = (ended.returncode, ended.signal or 0, round(ended.at, 6), round(ended.cpu, 3), ended.memory)
         write_line(job.started, " ".join(map(str, words)) + "\n")
         os.close(job.started)
-        self.tell_end(job.order, ended, time.monotonic() - job.began)
+        self.tell_end(job.order, ended, seconds)
 
     def tell_end(self, order: Order, ended: Ended, seconds: float) -> None:
         """Tell the worker how a job ended."""

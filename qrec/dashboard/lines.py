@@ -4,8 +4,8 @@ Both streams together are one sequence of bytes in the order in which they came;
 remembered is the state at every 32 KiB: how many rows were before, and where the line began that is open there.  A row
 is found by reading on from the nearest of these.
 
-A line ends with a newline, where the other stream begins to speak, and after 16 KiB of one frame, a frame being what
-lies between carriage returns.  A row is a line; of an index with frames, it is a frame.
+A line ends with a newline, or where the other stream begins to speak.  A row is a line; of an index with frames, it
+is a frame, which is what lies between carriage returns.  After 16 KiB of one frame the line goes on in another row.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from qrec.output import Output
 
 CHUNK = 32 * 1024  #: bytes between two remembered states
-PIECE = 16 * 1024  #: bytes of a frame after which a line is cut
+PIECE = 16 * 1024  #: bytes of a frame after which its line goes on in another row
 CLEAN = PIECE // 2  #: a frame longer than a piece has an aligned stretch of this length without an end
 BLOCK = 1 << 20  #: bytes that are read at a time while the index is built
 WINDOW = 512 * 1024  #: bytes of rows that are given at a time
@@ -165,7 +165,7 @@ class State(Record):
     place: int = 0
     rows: int = 0  #: rows that ended before
     lines: int = 0  #: lines that ended before
-    line: int = 0  #: where the open line began
+    line: int = 0  #: where the open line began, or went on in another row
     frame: int = 0  #: where its last frame began
     returns: int = 0  #: and how many frames were before that
     plain: int = 0  #: whether nothing but newlines ended rows since the state before
@@ -182,6 +182,7 @@ class Row(Record):
     end: int  #: and ends, its line end included
     returns: int  #: frames of it that are not between `start` and `end`
     is_cut: bool  #: whether it ends amidst a frame
+    is_rest: bool  #: whether it goes on with a line that was cut
 
 
 class Index:
@@ -203,6 +204,11 @@ class Index:
         """How many rows there are by now."""
         begin = self.now.frame if self.frames else self.now.line
         return self.now.rows + (begin < self.layout.size)
+
+    @property
+    def lines(self) -> int:
+        """How many lines there are by now: fewer than rows where some are long, or where rows are frames."""
+        return self.now.lines + (self.now.line < self.layout.size)
 
     @property
     def is_whole(self) -> bool:
@@ -276,7 +282,7 @@ class Index:
     def walk(self, output: Output, number: int, first: int = 0) -> Iterator[Row]:
         """All rows from the one on that is open at a state, or from the one with a number."""
         walker = Walker(self.frames, first)
-        self.place(walker, number)
+        self.place(walker, number, output)
         while walker.place < self.layout.size:
             start, end, stream, shift = self.layout.run(walker.place)
             if walker.place == start:
@@ -290,20 +296,20 @@ class Index:
             yield from walker.walk(block)
             farther = self.last_with(walker.number)
             if self.columns["place"][farther] > walker.place:  # all that is between is in this row
-                self.place(walker, farther)
+                self.place(walker, farther, output)
         if walker.is_open and walker.number >= first:
             yield walker.row(walker.place)
 
-    def place(self, walker: Walker, number: int) -> None:
+    def place(self, walker: Walker, number: int, output: Output) -> None:
         """Let a walker go on from a state."""
         walker.go_to(self.state(number))
         if walker.is_open:
-            _, _, walker.stream, walker.shift = self.layout.run(walker.begin)
+            start, _, walker.stream, walker.shift = self.layout.run(walker.begin)
+            before = output.read(walker.stream, walker.begin + walker.shift - 1, 1) if walker.begin > start else b""
+            walker.is_rest = before not in (b"", b"\n", b"\r")  # other rows begin behind such an end
 
     def row_of_line(self, output: Output, line: int) -> int:
-        """The first row of a line; the same number unless frames are rows."""
-        if not self.frames:
-            return line
+        """The first row of a line."""
         for row in self.walk(output, max(0, bisect_left(self.columns["lines"], line) - 1)):
             if row.line >= line:
                 return row.row
@@ -448,7 +454,7 @@ class Counter:
                 self.returns += 1
             else:
                 self.rows += 1
-                self.lines += 1
+                self.lines += kind == WHOLE
                 self.line = place
                 self.returns = 0
             self.frame = place
@@ -485,6 +491,7 @@ class Walker:
         self.line, self.begin = state.line, state.frame if self.frames else state.line
         self.frame = self.before = state.frame
         self.returns = self.spared = 0 if self.frames else state.returns
+        self.is_rest = False  #: whether the row goes on with a line that was cut
 
     @property
     def is_open(self) -> bool:
@@ -497,12 +504,13 @@ class Walker:
         return Row(
             row=self.number, line=self.lines, stream=self.stream, place=self.begin,
             start=(self.before if is_long else self.begin) + self.shift, end=end + self.shift,
-            returns=self.spared if is_long else 0, is_cut=is_cut,
+            returns=self.spared if is_long else 0, is_cut=is_cut, is_rest=self.is_rest,
         )  # fmt: skip
 
-    def next_row(self, place: int) -> None:
+    def next_row(self, place: int, is_rest: bool = False) -> None:
         """A row begins."""
         self.number += 1
+        self.is_rest = is_rest
         self.begin = self.frame = self.before = place
         self.returns = self.spared = 0
 
@@ -531,6 +539,6 @@ class Walker:
                 continue
             if self.number >= self.first:
                 yield self.row(place, kind == CUT)
-            self.next_row(place)
-            if kind != FRAME:
+            self.next_row(place, is_rest=kind == CUT)
+            if kind == WHOLE:
                 self.next_line(place)

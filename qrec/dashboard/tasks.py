@@ -147,12 +147,31 @@ def possible(door: Qrec, task: Task) -> Row:
     secrets = sum(word.count(REDACTED) for word in task.argv) if task.data.get("redacted") else 0
     cancel = "" if not task.status.is_final else f"it is {task.status} already"
     return {
-        "rerun": {"enabled": not (ended or gone), "why_not": ended or gone, "secrets": secrets},
+        "rerun": {
+            "enabled": not (ended or gone), "why_not": ended or gone, "secrets": secrets,
+            "environment": environment(door, task),
+        },
         "delete": {"enabled": not ended, "why_not": ended},
         "cancel": {"enabled": not cancel, "why_not": cancel},
         "note": {"enabled": True, "why_not": ""},
         "tag": {"enabled": True, "why_not": ""},
-    }
+    }  # fmt: skip
+
+
+def environment(door: Qrec, task: Task) -> list[Row] | None:
+    """The recorded variables that it would have otherwise if it ran again from here; None if none were recorded."""
+    from qrec.compare import differences
+    from qrec.executors.queue import Job
+    from qrec.facts import recorded
+    from qrec.process import own_environment
+
+    before = task.facts.get("environment")
+    if not before:
+        return None
+    names = (*door.recorder.variables, *before)
+    now = recorded({**own_environment(), **Job.of(task).env}, names, door.redactor)
+    rows: list[Row] = covered(door, [plain(difference) for difference in differences(before, now)])
+    return rows
 
 
 def queue_of(door: Qrec, task: Task) -> Row | None:

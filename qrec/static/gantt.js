@@ -74,6 +74,7 @@ export const Gantt = {
       if (grabbed !== null && !moved) emit("select", event.target.closest?.("[data-uid]")?.dataset.uid ?? null);
       grabbed = null;
     }
+    const onPointercancel = () => (grabbed = null); // a touch that became a scroll of the page
     function onKeydown(event) {
       if (event.ctrlKey || event.altKey || event.metaKey) return;
       const bars = props.timeline.bars;
@@ -178,6 +179,7 @@ export const Gantt = {
           onPointerdown=${onPointerdown}
           onPointermove=${onPointermove}
           onPointerup=${onPointerup}
+          onPointercancel=${onPointercancel}
           onDblclick=${(event) => {
             const bar = props.timeline.bars.find((one) => one.uid === event.target.closest?.("[data-uid]")?.dataset.uid);
             if (bar) emit("open", bar);
@@ -196,7 +198,7 @@ export const Gantt = {
             (lane, at) => html`
               <g key=${`lane ${at}`} class="lane">
                 <line x1="0" x2=${view.width} y1=${yOf(at)} y2=${yOf(at)} />
-                ${(at === 0 || lanes[at - 1].slot !== lane.slot) && html`<text x="0" y=${yOf(at) + 18}>${lane.slot}</text>`}
+                <text x="0" y=${yOf(at) + 18}>${lane.slot}</text>
               </g>
             `,
           )}

@@ -12,6 +12,7 @@ const HEIGHT = 30;
 const MARGIN = 24;
 const NEAREST = 2;
 const WORDS = 0.45; // scale from which on words are drawn
+const [LEGIBLE, READ] = [0.6, 0.7]; // from which on they can be read, and at which they are if not all is shown
 const BOXES = 0.22; // scale from which on each node is an element of its own
 const MOST = 700; // elements of that kind
 const LABELS = 60; // words at links
@@ -123,8 +124,8 @@ export const Graph = {
     /** The beginning of the graph at a size that can be read, if all of it cannot. */
     function begin() {
       showAll();
-      if (view.k >= WORDS || props.graph.nodes.length > 3 * MOST) return;
-      view.k = 0.7;
+      if (view.k >= LEGIBLE || props.graph.nodes.length > 3 * MOST) return;
+      view.k = READ;
       view.x = -MARGIN / view.k;
       const high = view.height / view.k;
       view.y = size.value.height < high ? (size.value.height - high) / 2 : -MARGIN / view.k;
@@ -137,6 +138,14 @@ export const Graph = {
       const pad = Math.min(40, w / 8);
       if (x < view.x + pad || x + WIDTH > view.x + w - pad) view.x = x + WIDTH / 2 - w / 2;
       if (y < view.y + pad || y + HEIGHT > view.y + h - pad) view.y = y + HEIGHT / 2 - h / 2;
+    }
+    /** Move no farther than it takes to see all of a node. */
+    function keep(node) {
+      const [x, y] = [left(node), top(node)];
+      const [w, h] = [view.width / view.k, view.height / view.k];
+      const pad = Math.min(MARGIN, w / 8);
+      view.x = Math.min(Math.max(view.x, x + WIDTH + pad - w), x - pad);
+      view.y = Math.min(Math.max(view.y, y + HEIGHT + pad - h), y - pad);
     }
     expose({ showAll, zoom, reveal: (uid) => reveal(byUid.value.get(uid)) });
 
@@ -172,6 +181,10 @@ export const Graph = {
     function onPointerup(event) {
       if (!pointers.delete(event.pointerId)) return;
       if (!dragged.value && !pointers.size) emit("select", at(event)?.uid ?? null);
+      if (!pointers.size) dragged.value = false;
+    }
+    function onPointercancel(event) {
+      pointers.delete(event.pointerId);
       if (!pointers.size) dragged.value = false;
     }
     function onWheel(event) {
@@ -229,7 +242,10 @@ export const Graph = {
       const { width, height } = box.value.getBoundingClientRect();
       if (!width || !height) return;
       Object.assign(view, { width, height });
-      if (begun) return;
+      if (begun) {
+        if (chosen.value) keep(chosen.value); // what is told of it takes room
+        return;
+      }
       begun = true;
       begin();
       if (chosen.value) reveal(chosen.value, true);
@@ -333,6 +349,7 @@ export const Graph = {
       <svg
         ref=${box}
         class=${`graph${dragged.value ? " dragged" : ""}`}
+        style=${{ "--tall": `${size.value.height + 4 * MARGIN}px` }}
         tabindex="0"
         role="application"
         aria-label=${`Graph of ${props.name}: arrow keys go from job to job. The list holds the same as a table.`}
@@ -340,7 +357,7 @@ export const Graph = {
         onPointerdown=${onPointerdown}
         onPointermove=${onPointermove}
         onPointerup=${onPointerup}
-        onPointercancel=${(event) => pointers.delete(event.pointerId)}
+        onPointercancel=${onPointercancel}
         onDblclick=${(event) => at(event) && emit("open", at(event))}
         onWheel=${onWheel}
         onKeydown=${onKeydown}

@@ -5,7 +5,7 @@
 // Only the rows that are seen are in the page.  The server knows where lines begin; this asks for those it shows.
 // Nothing of a log ever becomes HTML: it is put in as text, colours as classes or through the CSSOM.
 
-import { Icon, copy, count, following, getJson, html, keys, onMounted, onUnmounted, query, reactive, recall, ref, shallowRef, size, toast, watch } from "/static/lib.js";
+import { Icon, copy, count, following, getJson, html, keys, onMounted, onUnmounted, query, reactive, recall, ref, shallowRef, size, some, toast, watch } from "/static/lib.js";
 
 // A page that does not link to the look of the log gets it here, before anything is drawn.
 if (!document.querySelector('link[href="/static/log.css"]'))
@@ -143,19 +143,19 @@ export function drawn({ text, look, href, control }) {
   if (href) Object.assign(element, { href, rel: "noopener noreferrer", target: "_blank" });
   const names = control ? ["ctl"] : [];
   for (const name of ["bold", "dim", "italic", "under", "gone"]) if (look[name]) names.push(`s-${name}`);
-  let { fg, bg } = look;
-  if (look.inverse) {
-    names.push("s-inverse");
-    [fg, bg] = [bg, fg];
-  }
-  if (typeof fg === "number") names.push(`f${fg}`);
-  else if (fg) {
-    element.style.color = fg;
-    if (bg === null) element.style.color = readable(fg); // ignored where a browser does not know it
-  }
+  if (look.inverse) names.push("s-inverse");
+  const [fg, bg] = look.inverse ? [look.bg, look.fg] : [look.fg, look.bg];
+  // What is behind the letters decides: the 16 colours can be read on the page, and on none of each other.
   if (typeof bg === "number") names.push(`b${bg}`);
-  else if (bg) element.style.backgroundColor = bg;
-  if (typeof bg === "string" && !fg) names.push(isLight(bg) ? "on-light" : "on-dark");
+  else if (bg) {
+    element.style.backgroundColor = bg;
+    if (typeof fg === "string") element.style.color = fg;
+    else names.push(isLight(bg) ? "on-light" : "on-dark");
+  } else if (typeof fg === "number" && !look.inverse) names.push(`f${fg}`);
+  else if (fg && !look.inverse) {
+    element.style.color = fg;
+    element.style.color = readable(fg); // ignored where a browser does not know it
+  }
   if (names.length) element.className = names.join(" ");
   return element;
 }
@@ -210,7 +210,8 @@ export const LogView = {
     const pane = ref(null);
     const field = ref(null);
     const state = reactive({
-      total: 0,
+      total: 0, // rows
+      numbered: 0, // lines: a long one is in several rows
       bytes: 0,
       sizes: { stdout: 0, stderr: 0 },
       growing: Boolean(props.running),
@@ -311,7 +312,7 @@ export const LogView = {
 
     function stopFollowing() {
       state.follow = false;
-      state.seen = state.total;
+      state.seen = state.numbered;
     }
 
     function draw() {
@@ -378,10 +379,10 @@ export const LogView = {
       const number = document.createElement("a");
       number.className = "log-n";
       number.tabIndex = -1;
-      number.textContent = line ? line.n : "";
+      number.textContent = !line ? "" : line.rest ? "↳" : line.n;
       if (line) number.href = hashOf({ stream: state.stream, from: line.n, to: line.n });
       element.append(number);
-      if (line?.s === "e") number.title = "standard error";
+      number.title = [line?.rest && `line ${count(line.n)} goes on`, line?.s === "e" && "standard error"].filter(Boolean).join(", ");
       if (state.clock !== "off") {
         const time = document.createElement("span");
         time.className = "log-t";
@@ -443,7 +444,7 @@ export const LogView = {
 
     /** A line as it was before, if it has not changed: what is drawn of it can stay. */
     const same = (before, line) =>
-      before && before.text === line.text && before.n === line.n && before.frames === line.frames && before.s === line.s
+      before && ["text", "n", "frames", "s", "rest"].every((name) => before[name] === line[name])
         ? before
         : line;
 
@@ -455,9 +456,9 @@ export const LogView = {
         if (lines.size <= KEPT) break;
         if (Math.abs(row - position) > 1000) lines.delete(row);
       }
-      const { total, bytes, sizes, growing, whole, looked, timed, removed } = told;
-      Object.assign(state, { total, bytes, sizes, growing, whole, looked, timed, removed, loaded: true });
-      if (!state.follow && state.seen > total) state.seen = total;
+      const { total, numbered, bytes, sizes, growing, whole, looked, timed, removed } = told;
+      Object.assign(state, { total, numbered, bytes, sizes, growing, whole, looked, timed, removed, loaded: true });
+      if (!state.follow && state.seen > numbered) state.seen = numbered;
       if (state.follow) draw();
       else redraw(); // somebody has gone there and waits: what has come is in the next picture, not in the one after it
       if (!whole) refresh();
@@ -515,14 +516,14 @@ export const LogView = {
 
     function goToRow(row) {
       state.follow = false;
-      state.seen = state.total;
+      state.seen = state.numbered;
       if (state.wrap) place((row / Math.max(1, state.total)) * span());
       else if (row < position + 2 || row > position + height / ROW - 3) place(row - height / ROW / 3);
       draw();
     }
 
     async function goToLine(number) {
-      if (!state.frames) return goToRow(number - 1);
+      if (state.total === state.numbered) return goToRow(number - 1); // each line is a row
       const told = await fetchLines({ at: number, count: AT_ONCE });
       if (told) goToRow(told.first - 1);
     }
@@ -540,7 +541,7 @@ export const LogView = {
 
     function goToTop() {
       state.follow = false;
-      state.seen = state.total;
+      state.seen = state.numbered;
       place(0);
     }
 
@@ -575,7 +576,7 @@ export const LogView = {
       if (!now) return false;
       if (now.stream !== state.stream) setStream(now.stream);
       state.follow = false;
-      waitLoaded(() => goToLine(Math.min(now.from, Math.max(1, state.frames ? now.from : state.total))));
+      waitLoaded(() => goToLine(Math.min(now.from, Math.max(1, state.numbered))));
       return true;
     }
 
@@ -815,21 +816,25 @@ export const LogView = {
     async function copyLines() {
       const chosen = String(getSelection());
       if (chosen && pane.value.contains(getSelection().anchorNode)) return copy(chosen, "Copied the selection");
-      const [from, to] = linked.value ? [linked.value.from, linked.value.to] : [1, state.total];
-      if (to - from >= COPIED) return toast(`More than ${count(COPIED)} lines: download them instead.`, "bad");
-      const parts = [];
+      const [from, to] = linked.value ? [linked.value.from, linked.value.to] : [1, state.numbered];
+      const tooMany = () => toast(`More than ${count(COPIED)} lines: download them instead.`, "bad");
+      if (to - from >= COPIED) return tooMany();
+      let rows = [];
       const stream = streamed();
       try {
-        for (let at = from; at <= to; ) {
-          const told = await getJson(url("log.json", { stream, from: at, count: Math.min(2000, to - at + 1) }));
-          if (!told.lines.length) break;
-          parts.push(...told.lines.map((line) => pieces(line.text).map((piece) => piece.text).join("")));
-          at += told.lines.length;
+        for (let next = { at: from }; next; ) {
+          const told = await getJson(url("log.json", { stream, ...next, count: Math.min(2000, to - from + 2) }));
+          const wanted = told.lines.filter((line) => line.n >= from && line.n <= to);
+          rows = rows.concat(wanted);
+          if (rows.length > COPIED) return tooMany(); // pieces of long lines
+          next = wanted.length && wanted.length === told.lines.length ? { from: told.first + told.lines.length } : null;
         }
       } catch (error) {
         return toast(error.message, "bad");
       }
-      copy(parts.join("\n") + "\n", parts.length === 1 ? "Copied 1 line" : `Copied ${count(parts.length)} lines`);
+      const text = rows.map((line) => (line.rest ? "" : "\n") + pieces(line.text).map((piece) => piece.text).join("")).join("");
+      const number = rows.filter((line) => !line.rest).length;
+      copy(`${text.slice(1)}\n`, number === 1 ? "Copied 1 line" : `Copied ${count(number)} lines`);
     }
 
     // Life
@@ -971,7 +976,7 @@ export const LogView = {
     }
 
     const Pill = () => {
-      const fresh = state.total - state.seen;
+      const fresh = state.numbered - state.seen;
       if (state.follow || !state.growing || fresh <= 0) return null;
       const words = `${count(fresh)} new line${fresh > 1 ? "s" : ""} ↓`;
       return html`<button type="button" class="log-pill" onClick=${goToEnd}>${words}</button>`;
@@ -979,7 +984,8 @@ export const LogView = {
 
     const Foot = () => html`
       <p class="log-foot">
-        <span>${count(state.total)} ${state.frames ? "frames" : state.total === 1 ? "line" : "lines"}, ${size(state.bytes)}</span>
+        <span>${state.frames ? `${count(state.total)} frames` : some(state.numbered, "line")}, ${size(state.bytes)}</span>
+        ${!state.frames && state.total > state.numbered && html`<span>Long lines go on in other rows (↳), ${count(state.total)} in all.</span>`}
         ${!state.whole && html`<span>read so far: ${size(state.looked)}</span>`}
         ${found.value?.trouble && html`<span class="bad">${found.value.trouble}</span>`}
         ${found.value?.truncated && html`<span>There may be more matches than are counted.</span>`}

@@ -18,7 +18,7 @@ from tests.dashboard.served import Served
 #: Seconds after which a server tells what it has found until then: however busy a machine is, here it finds all.
 PATIENT = {
     "listing.PATIENCE": 60, "executors.PATIENCE": 60, "logs.SEARCH_LOOK": 60, "seek.PATIENCE": 60, "seek.LIMIT": 60,
-    "tasks.SHOWING": 60,
+    "tasks.SHOWING": 60, "feed.SILENCE": 60,
 }  # fmt: skip
 LIMITS = Path(__file__).parent / "limits"
 

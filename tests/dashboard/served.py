@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import random
 import re
 import select
@@ -123,7 +124,8 @@ class Served:
         self.process = process
         self.home = home
         self.first_url = line_of(process)  #: with the token that it printed
-        self.known = json.loads((home / "dashboard" / "server.json").read_text())
+        self.folder = home / "dashboard" / os.uname().nodename
+        self.known = json.loads((self.folder / "server.json").read_text())
         self.port: int = self.known["port"]
         self.unix: str = self.known["unix"]
         self.host = f"127.0.0.1:{self.port}" if self.port else "localhost"

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from qrec.api import Qrec
 from qrec.dashboard import listing
 from qrec.dashboard.acting import of_kind
 from qrec.dashboard.doors import Doors
@@ -143,6 +144,32 @@ def test_a_row_shows_the_runs_before(page):
     assert [run["status"] for run in rows[4]["history"]] == ["failed"]
 
 
+def test_each_rerun_is_one_of_the_runs_before(kind, home):
+    store = Qrec().store
+    statuses = (Status.FAILED, Status.COMPLETE, Status.FAILED)
+    uids = [new_uid("shell") for _ in range(2)]
+    for uid in uids:
+        task = store.add(Task(uid=uid, executor="shell", argv=("make",), status=Status.RUNNING))
+        for status in statuses:
+            if task.status.is_final:
+                task = store.archive(uid, (task.status, task.attempt), Status.RUNNING)
+            task = store.swap(uid, (Status.RUNNING, task.attempt), status)
+    told = listing.history(Qrec(), [store.get(uid) for uid in uids])
+    runs = [[(run["number"], run["attempt"], run["status"]) for run in told[uid]] for uid in uids]
+    assert runs[0] == [(1, attempt + 1, status.value) for attempt, status in enumerate(statuses)]
+    assert runs[1] == [*runs[0], *((2, *rest) for _, *rest in runs[0])]
+
+
+def test_of_many_reruns_the_last_are_shown(home):
+    store = Qrec().store
+    task = store.add(Task(uid=new_uid("shell"), executor="shell", argv=("make",), status=Status.FAILED))
+    for _ in range(listing.HISTORY):
+        task = store.archive(task.uid, (task.status, task.attempt), Status.RUNNING)
+        task = store.swap(task.uid, (Status.RUNNING, task.attempt), Status.FAILED)
+    (told,) = listing.history(Qrec(), [task]).values()
+    assert [run["attempt"] for run in told] == list(range(2, listing.HISTORY + 2))
+
+
 def test_what_runs_shows_its_last_line(kind, serve, start):
     start("run", "-q", "sh", "-c", "echo first; echo second; sleep 60")
     served = serve()
@@ -223,7 +250,7 @@ def test_what_is_not_there_is_said(page):
     assert "no task is called '99999999'" in page.get("/tasks/99999999.json").json["error"]
     assert page.get("/tasks/99999999").headers["Content-Type"].startswith("text/html")
     assert page.post("/api/tasks/1/dance").status == 404
-    assert page.get("/tasks/s.json").status == 409, "many tasks"
+    assert page.get("/tasks/s.json").status == 404, "too little to mean one"
     assert page.get("/tasks/1.json?attempt=x").status == 400
 
 

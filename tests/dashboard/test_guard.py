@@ -71,6 +71,7 @@ def test_another_host_is_refused_unless_the_user_knows(qrec, host):
 
 def test_a_user_who_knows_is_also_called_by_the_machines_name(serve):
     served = serve("--host", "0.0.0.0", "--i-know")
+    assert served.first_url.startswith(f"http://{os.uname().nodename}:{served.port}/?token="), "0.0.0.0 leads nowhere"
     cookie = {"Cookie": served.log_in()["Cookie"]}
     assert served.ask("GET", "/tasks.json", {**cookie, "Host": f"{os.uname().nodename}:5000"}).status == 200
     assert served.ask("GET", "/tasks.json", {**cookie, "Host": "evil.example"}).status == 421
@@ -117,16 +118,16 @@ def test_a_unix_socket_is_the_users_alone(serve, tmp_path):
 
 def test_the_secret_is_in_a_private_file_and_nowhere_else(server, home):
     server.log_in()
-    file = home / "dashboard" / "server.json"
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE((home / "dashboard" / "sessions.json").stat().st_mode) == 0o600
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+    for name in ("server.json", "sessions.json", "lock"):
+        assert stat.S_IMODE((server.folder / name).stat().st_mode) == 0o600
+    for folder in (server.folder, home / "dashboard"):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     secret = server.known["secret"]
     assert len(secret) >= 43, "256 bits"
     told = b"".join(Path(f"/proc/{server.process.pid}/{name}").read_bytes() for name in ("cmdline", "environ"))
     assert secret.encode() not in told
     key = server.session["Cookie"].partition("=")[2]
-    assert key not in (home / "dashboard" / "sessions.json").read_text(), "only its hash"
+    assert key not in (server.folder / "sessions.json").read_text(), "only its hash"
 
 
 def test_a_verbose_log_holds_no_token(serve):

@@ -23,8 +23,8 @@ def output(blocks: list[tuple[str, bytes]], told: int | None = None) -> InStore:
     return InStore(Kept(stdout=streams["stdout"], stderr=streams["stderr"], timing=timing))
 
 
-def plain_rows(output: InStore, frames: bool, piece: int) -> list[tuple[int, str, bytes]]:
-    """The number of the line, the stream and the bytes of every row, byte by byte."""
+def plain_rows(output: InStore, frames: bool, piece: int) -> list[tuple[int, str, bytes, bool]]:
+    """The number of its line, the stream and the bytes of every row, and whether it goes on with that line."""
     at = dict.fromkeys(STREAMS, 0)
     runs: list[tuple[str, bytes]] = []
     for _, stream, size in sequence(output):
@@ -35,22 +35,22 @@ def plain_rows(output: InStore, frames: bool, piece: int) -> list[tuple[int, str
         runs.append((stream, block))
     found, line = [], 0
     for stream, block in runs:
-        row, frame, has_begun = b"", 0, False
+        row, frame, has_begun, is_rest = b"", 0, False, False
         for position, byte in enumerate(block):
             if frame == piece and byte not in b"\r\n":
-                found.append((line, stream, row))
-                row, frame, line, has_begun = b"", 0, line + 1, False
+                found.append((line, stream, row, is_rest))
+                row, frame, is_rest = b"", 0, True
             row, frame, has_begun = row + bytes([byte]), frame + 1, True
             if byte == 10:
-                found.append((line, stream, row))
-                row, frame, line, has_begun = b"", 0, line + 1, False
+                found.append((line, stream, row, is_rest))
+                row, frame, line, has_begun, is_rest = b"", 0, line + 1, False, False
             elif byte == 13 and block[position + 1 : position + 2] != b"\n":
                 frame = 0
                 if frames:
-                    found.append((line, stream, row))
-                    row = b""
+                    found.append((line, stream, row, is_rest))
+                    row, is_rest = b"", False
         if row:
-            found.append((line, stream, row))
+            found.append((line, stream, row, is_rest))
         line += has_begun
     return found
 
@@ -59,9 +59,9 @@ def content(output: InStore, row: Row) -> bytes:
     return output.read(row.stream, row.start, row.end - row.start)
 
 
-def identity(row: Row) -> tuple[int, int, str, int, int]:
+def identity(row: Row) -> tuple[int, int, str, int, int, bool]:
     """What does not depend on where it was looked for from; of a long row, how much is shown does."""
-    return row.row, row.line, row.stream, row.place, row.end
+    return row.row, row.line, row.stream, row.place, row.end, row.is_rest
 
 
 @pytest.fixture
@@ -88,11 +88,12 @@ def test_rows_are_where_the_plainest_way_finds_them(small, blocks, frames, told)
     index.update(printed)
     wanted = plain_rows(printed, frames, lines.PIECE)
     assert index.total == len(wanted)
+    assert index.lines == (wanted[-1][0] + 1 if wanted else 0)
     for first in range(len(wanted)):
         found = index.rows(printed, first, 3)
         assert [row.row for row in found] == list(range(first, min(first + 3, len(wanted))))
-        for row, (line, stream, block) in zip(found, wanted[first:], strict=False):
-            assert (row.line, row.stream) == (line, stream)
+        for row, (line, stream, block, is_rest) in zip(found, wanted[first:], strict=False):
+            assert (row.line, row.stream, row.is_rest) == (line, stream, is_rest)
             shown = content(printed, row)
             assert block == shown if len(block) <= lines.PIECE else block.endswith(shown)
             assert row.returns + shown.replace(b"\r\n", b"").count(b"\r") == block.replace(b"\r\n", b"").count(b"\r")
@@ -172,9 +173,19 @@ def test_one_line_without_end_is_cut_into_pieces(tmp_path: Path):
     (tmp_path / "stdout").write_bytes(b"x" * size)
     files, index = Files(str(tmp_path)), Index()
     index.update(files)
-    assert index.total == -(-size // lines.PIECE)
+    assert (index.total, index.lines) == (-(-size // lines.PIECE), 1)
     (row,) = index.rows(files, 1000, 1)
     assert (row.start, row.end, row.is_cut) == (1000 * lines.PIECE, 1001 * lines.PIECE, True)
+
+
+def test_what_follows_a_long_line_has_its_number(tmp_path: Path):
+    (tmp_path / "stdout").write_bytes(b"first\n" + b"x" * 3_000_000 + b"\nlast\n")
+    files, index = Files(str(tmp_path)), Index()
+    index.update(files)
+    last = index.total - 1
+    (before, row) = index.rows(files, last - 1, 2)
+    assert (before.line, before.is_rest, row.line, row.is_rest) == (1, True, 2, False)
+    assert [index.row_of_line(files, line) for line in range(3)] == [0, 1, last]
 
 
 def test_a_progress_bar_of_megabytes_is_one_row(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import time
 
 import psutil
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from qrec.api import Qrec
 from qrec.dashboard import live
 from qrec.dashboard.app import make_app
-from qrec.task import Status, Task, new_uid
+from qrec.task import Status, Task, new_uid, timestamp
 from tests.helpers import wait_until
 
 
@@ -78,6 +79,37 @@ def test_ends_are_counted_by_how_they_went(sampler, qrec, monkeypatch):
         return {name: sum(sample[name] for sample in found) for name in live.FINAL}
 
     wait_until(lambda: counted() == {"complete": 2, "failed": 1, "other": 0})
+
+
+def test_what_ended_before_anybody_looked_is_told_too(kind, sampler, monkeypatch):
+    monkeypatch.setattr(live, "WANTED", 600)
+    store, now = sampler.door.store, time.time()
+    for status, age in ((Status.COMPLETE, 300), (Status.LOST, 200), (Status.FAILED, 100), (Status.FAILED, 100_000)):
+        task = Task(uid=new_uid("shell"), executor="shell", argv=("x",), status=status, ended=timestamp(now - age))
+        store.add(task)
+
+    def counted(ends):
+        return {name: sum(one[name] for one in ends) for name in live.FINAL}
+
+    monkeypatch.setattr(live, "KEPT", 600 / live.EACH)
+    told = sampler.told()
+    assert counted(told["before"]) == {"complete": 1, "failed": 1, "other": 1}
+    assert sorted(round(now - one["at"], -1) for one in told["before"]) == [100, 200, 300]
+    assert not any(counted(samples(told)).values()), "nothing is told twice"
+
+
+def test_an_end_while_we_look_back_is_counted_once(sampler, monkeypatch):
+    store = sampler.door.store
+    task = store.add(Task(uid=new_uid("shell"), executor="shell", argv=("true",), status=Status.RUNNING))
+    ends = store.ends
+
+    def ends_meanwhile(since, among):
+        store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, returncode=0, ended=timestamp())
+        return ends(since, among)
+
+    monkeypatch.setattr(store, "ends", ends_meanwhile)
+    sampler.look_back()
+    assert (sampler.before, [sampler.ends()["complete"] for _ in range(2)]) == ([], [1, 0])
 
 
 def test_an_end_is_counted_once_though_it_came_while_we_looked(sampler, qrec, monkeypatch):

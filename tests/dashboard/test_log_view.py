@@ -147,6 +147,21 @@ def test_long_lines_are_wrapped(show):
     expect(page.get_by_role("button", name="Wrap long lines")).to_have_attribute("aria-pressed", "true")
 
 
+def test_a_long_line_goes_on_in_rows_without_numbers(show):
+    page = show(b"L" * 40_000 + b"\nend\n", "#L2")
+    expect(page.locator(".log-n")).to_have_text(["1", "↳", "↳", "2"])
+    expect(page.locator(".log-n").nth(1)).to_have_attribute("title", "line 1 goes on")
+    expect(page.locator(".log-row.linked")).to_contain_text("end")
+    expect(page.locator(".log-foot")).to_contain_text("2 lines")
+    expect(page.locator(".log-foot")).to_contain_text("Long lines go on in other rows (↳), 4 in all.")
+    page.get_by_role("button", name="copy", exact=True).click()
+    wait_until(lambda: page.evaluate("navigator.clipboard.readText()") == "end\n")
+    row(page, 1).locator(".log-n").click()
+    expect(page.locator(".log-row.linked")).to_have_count(3)
+    page.get_by_role("button", name="copy", exact=True).click()
+    wait_until(lambda: page.evaluate("navigator.clipboard.readText()") == "L" * 40_000 + "\n")
+
+
 # What programs print
 
 
@@ -292,6 +307,7 @@ def test_downloads(show):
     with page.expect_download() as shown:
         page.get_by_role("link", name="text", exact=True).click()
     assert shown.value.path().read_text() == "red\n"
+    assert shown.value.suggested_filename == "qrec-1.txt"
 
 
 # Growth
@@ -394,17 +410,20 @@ def test_nothing_printed(qrec, server, page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_accessible(qrec, server, look, scheme, tmp_path):
-    (tmp_path / "printed").write_bytes(
-        b"".join(
-            b"\x1b[%dmcolour %d\x1b[0m \x1b[%dmback\x1b[0m\n" % (n, n, n + 10) for n in (*range(30, 38), *range(90, 98))
-        )
-        + b"\x1b[38;2;255;255;0myellow\x1b[0m \x1b[38;2;0;0;90mblue\x1b[0m \x1b[2mdim\x1b[0m\n10%\r20%\n"
-    )
-    qrec("run", "-q", "sh", "-c", "cat printed; echo wrong >&2", check=True)
-    page = opened(look(color_scheme=scheme), server, "/tasks/1#L3")
-    expect(row(page, 3)).to_be_visible()
+    every = [(n, n + 10) for n in (*range(30, 38), *range(90, 98))]
+    looks = [look for fg, bg in every for look in (b"%d" % fg, b"2;%d" % fg, b"%d" % bg, b"7;%d" % bg, b"31;%d" % bg)]
+    looks += [b"38;2;255;255;0", b"38;2;0;0;90", b"2", b"7", b"48;2;0;0;90;31", b"48;2;250;250;0;97"]
+    words = [b"\x1b[%bm%b\x1b[0m" % (look, look) for look in looks]
+    (tmp_path / "printed").write_bytes(b"ValueError " + b" ".join(words[::2]) + b"\n" + b" ".join(words[1::2]) + b"\n")
+    qrec("run", "-q", "sh", "-c", "cat printed; cat printed >&2; cat printed; printf '10%%\\r20%%'", check=True)
+    page = opened(look(color_scheme=scheme, viewport={"width": 1280, "height": 1400}), server, "/tasks/1#L5-L6")
+    page.keyboard.press("W")
+    expect(row(page, 7)).to_be_visible()
+    expect(page.locator(".log-row.linked")).to_have_count(2)
+    page.keyboard.press("E")
+    expect(page.locator(".log-row.hit")).to_contain_text("ValueError")
     expect(page.get_by_role("log")).to_have_attribute("aria-live", "off")
-    assert [found for found in findings(page) if "log" in found] == []
+    assert findings(page) == []
 
 
 def test_on_a_phone(qrec, server, look, tmp_path):

@@ -137,6 +137,17 @@ def test_a_line_without_end_comes_in_pieces_of_whole_characters(printed, ask):
     assert len(texts(told)[0].encode()) == 16 * 1024
 
 
+def test_what_follows_a_long_line_has_its_number(printed, ask):
+    printed(b"L" * 40_000 + b"\nend\n")
+    told = ask("/tasks/1/log.json")
+    assert [(line["n"], line["rest"]) for line in told["lines"]] == [(1, False), (1, True), (1, True), (2, False)]
+    assert (told["total"], told["numbered"]) == (4, 2)
+    assert texts(ask("/tasks/1/log.json", at=2)) == ["end"]
+    assert ask("/tasks/1/log.txt", view="shown").text == "L" * 40_000 + "\nend\n"
+    timed = ask("/tasks/1/log.txt", view="shown", clock="relative").text
+    assert re.fullmatch(r"\d\.\d{3}\tL{40000}\n\d\.\d{3}\tend\n", timed)
+
+
 def test_an_answer_is_bounded(printed, ask):
     printed((b"x" * 16_000 + b"\n") * 200)
     told = ask("/tasks/1/log.json", count=200)

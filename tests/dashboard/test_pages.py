@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import re
+import signal
 
 import pytest
 from playwright.sync_api import expect
 
 from qrec.api import Qrec
+from qrec.dashboard import feed
 from qrec.task import Status, Task, new_uid
 from tests.dashboard.browser import PHONE, chord, findings, held, noted, overflow, visit
 from tests.dashboard.served import BUSY, MEASURED, free_port, in_turn
@@ -164,7 +167,11 @@ def test_a_filter_is_not_answered_with_what_was_asked_before_it(qrec, server, pa
 def test_a_filter_that_makes_no_sense_is_said_in_a_sentence(qrec, server, page):
     page.forgiven.append("400 (BAD REQUEST)")
     visit(page, server, "/tasks?longer=soon")
-    expect(page.get_by_role("alert").filter(has_text="'soon' is no duration")).to_be_visible()
+    said = page.get_by_role("alert").filter(has_text="'soon' is no duration")
+    expect(said).to_be_visible()
+    page.get_by_role("button", name="Clear filters").click()
+    expect(page.locator(".empty")).to_contain_text("No tasks yet")
+    expect(said).to_have_count(0)
 
 
 def lasting(home, *seconds):
@@ -371,10 +378,10 @@ def test_a_page_of_a_task_tells_it_and_takes_note_and_tags(kind, qrec, server, p
     page.keyboard.press("Enter")
     expect(page.locator("p.note")).to_have_text(HOSTILE)
     page.get_by_role("button", name="+ tag").click()
-    page.get_by_label("New tags").fill("nightly, paper")
+    page.get_by_label("New tags").fill("nightly run, paper")
     page.keyboard.press("Enter")
     expect(page.locator(".words .tag")).to_have_count(2)
-    page.get_by_role("button", name="Remove the tag nightly").click()
+    page.get_by_role("button", name="Remove the tag nightly run").click()
     expect(page.locator(".words .tag")).to_have_count(1)
     (task,) = qrec("ls", "--json").json
     assert (task["message"], task["tags"]) == (HOSTILE, ["paper"])
@@ -422,6 +429,40 @@ def test_a_rerun_asks_and_shows_the_next_attempt(qrec, server, page):
     expect(page.get_by_text("This is attempt 1 of 2.")).to_be_visible()
     expect(status(page)).to_contain_text("failed")
     expect(page).to_have_url(re.compile("attempt=1"))
+
+
+def test_whose_environment_a_rerun_has_is_said_before_it_runs(qrec, serve, page):
+    qrec("run", "-q", "--", "true", env={"CUDA_VISIBLE_DEVICES": "1"}, check=True)
+    visit(page, serve("--allow-edit", limits={}), "/tasks/1")
+    page.keyboard.press("r")
+    told = page.get_by_role("dialog")
+    expect(told).to_contain_text("that of the shell in which qrec start was typed")
+    expect(told.locator("tbody tr")).to_have_text(["CUDA_VISIBLE_DEVICES1not set"])
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Edit and run").click()
+    page.get_by_role("button", name="Look at the change").click()
+    expect(told.locator("tbody tr")).to_have_text(["CUDA_VISIBLE_DEVICES1not set"])
+    page.keyboard.press("Escape")
+    page.keyboard.press("r")
+    told.get_by_role("button", name="Rerun").click()
+    expect(page.get_by_role("tab", name="Attempts 2")).to_be_visible()
+    expect(status(page)).to_contain_text("complete")
+    page.keyboard.press("r")
+    expect(told).to_contain_text("What is recorded of it is the same.")
+    expect(told.locator("tbody tr")).to_have_count(0)
+
+
+def test_names_and_numbers_are_told_as_people_read_them(qrec, server, page):
+    qrec("run", "-q", "--", "true", env={"CUDA_VISIBLE_DEVICES": "1"}, check=True)
+    visit(page, server, "/tasks/1?tab=details")
+    expect(page.get_by_role("tabpanel")).to_contain_text("CUDA_VISIBLE_DEVICES")
+    expect(page.get_by_role("tabpanel")).to_contain_text(re.compile(r"memory[\d.]+ [MGT]B"))
+    page.keyboard.press("o")
+    expect(page.locator(".log-empty")).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.locator("dl.keys")).to_contain_text("search the log")
+    every = page.locator("dl.keys dt").all_inner_texts()
+    assert len(set(every)) == len(every)
 
 
 def test_what_comes_late_is_not_shown_for_what_was_asked_since(qrec, server, page):
@@ -562,6 +603,22 @@ def test_a_lost_connection_is_said_and_made_up_for(qrec, serve, page):
     serve("--port", str(server.port))
     expect(connection).to_have_text("live")
     expect(page.get_by_role("button", name="1 new task")).to_be_visible()
+
+
+def test_a_server_that_stands_still_is_said_as_soon(serve, page):
+    """Nothing ends its connections: only that nothing comes tells of it."""
+    assert feed.PING + feed.SILENCE <= 10
+    page.forgiven += ["WebSocket", "ERR_", "Failed to load resource"]
+    server = serve(limits={"feed.PING": 1, "feed.SILENCE": 1})
+    visit(page, server)
+    connection = page.locator(".connection")
+    expect(connection).to_have_text("live")
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        expect(connection).to_contain_text("stale since", timeout=30_000)
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    expect(connection).to_have_text("live")
 
 
 def test_the_theme_is_chosen_and_remembered(qrec, server, look):

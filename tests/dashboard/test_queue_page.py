@@ -75,6 +75,14 @@ def test_the_axis_of_the_timeline_counts_on(home, server, page):
     labels = page.locator("g.tick text")
     expect(labels.filter(has_text=re.compile(r"^45\.0$"))).to_have_count(1)
     assert not [label for label in labels.all_inner_texts() if label and not re.fullmatch(r"\d\d\.\d", label)]
+    expect(page.locator("g.lane text")).to_have_text(["slot 0", "slot 0"])  # two workers' first, or one's that overlap
+    page.keyboard.press("+")
+    chart = page.locator("svg.gantt")
+    before = settled(page, page.locator("g.tick line").first)
+    chart.dispatch_event("pointerdown", {"pointerId": 5, "clientX": 400})
+    chart.dispatch_event("pointercancel", {"pointerId": 5})
+    chart.hover(position={"x": 700, "y": 40})
+    assert settled(page, page.locator("g.tick line").first) == before
 
 
 # The graph
@@ -93,8 +101,12 @@ def test_the_graph_shows_every_job_and_how_it_went(server, pipeline, page):
 
 def test_a_click_tells_why_and_leads_on(server, pipeline, page):
     visit(page, server, "/queues/default")
-    click_at(page, "train")
+    click_at(page, "report")
     panel = page.locator(".chosen-job")
+    expect(panel).to_be_visible()
+    clicked, drawing = (settled(page, one) for one in (node(page, "report"), page.locator("svg.graph")))
+    assert clicked["x"] + clicked["width"] <= drawing["x"] + drawing["width"], "what is told of it hides it"
+    click_at(page, "train")
     expect(panel).to_contain_text("It failed after")
     expect(panel).to_contain_text("exit code 3")
     expect(page).to_have_url(re.compile(r"job=queue-"))
@@ -105,6 +117,24 @@ def test_a_click_tells_why_and_leads_on(server, pipeline, page):
     expect(page).to_have_url(re.compile(rf"/tasks/{find(pipeline, 'report').number}$"))
     page.go_back()
     expect(panel.locator("h2")).to_contain_text("report")
+
+
+def test_a_job_that_never_began(server, pipeline, page):
+    visit(page, server, f"/tasks/{find(pipeline, 'report').number}")
+    expect(page.get_by_role("button", name="Retry")).to_be_visible()
+    expect(page.locator(".about")).to_contain_text(re.compile("^made "))
+    page.keyboard.press("r")
+    dialog = page.get_by_role("dialog", name="Rerun")
+    for words in (
+        "attempt 1 never began",
+        "at once and from here, whatever it waits for",
+        "Retry lets the queue run it",
+    ):
+        expect(dialog).to_contain_text(words)
+    expect(dialog).not_to_contain_text("printed")
+    for path in ("/executor/queue", "/tasks"):
+        page.goto(server.base + path)
+        expect(page.locator("tr[data-uid]", has_text="skipped").locator(".when")).to_have_text("\u2013")
 
 
 def test_keys_alone_walk_through_the_graph(server, pipeline, page):
@@ -307,6 +337,9 @@ def test_pause_slots_and_resume_ask_first(server, home, page):
     expect(page.locator("h1")).to_contain_text("paused")
     assert queue.policy["paused"]
     page.get_by_role("button", name="Slots").click()
+    page.get_by_role("spinbutton", name="Slots").fill("-3")
+    page.get_by_role("dialog").get_by_role("button", name="Set").click()
+    expect(page.locator(".field input:invalid")).to_be_visible()
     page.get_by_role("spinbutton", name="Slots").fill("5")
     page.get_by_role("dialog").get_by_role("button", name="Set").click()
     expect(page.locator(".about")).to_contain_text("5 slots")
@@ -332,6 +365,14 @@ def test_retry_and_cancel_ask_first(server, pipeline, page):
     page.get_by_role("button", name="Retry 2").click()
     page.get_by_role("dialog").get_by_role("button", name="Retry 2").click()
     expect(page.locator(".node.queued, .node.blocked")).to_have_count(2)
+
+
+def test_a_filter_that_makes_no_sense_can_be_taken_away(server, pipeline, page):
+    page.forgiven.append("400 (BAD REQUEST)")
+    visit(page, server, "/queues/default?view=list&status=bogus")
+    expect(page.get_by_role("alert").filter(has_text="'bogus' is no status")).to_be_visible()
+    page.get_by_role("button", name="Clear filters").click()
+    expect(page.locator("table.jobs tbody tr")).to_have_count(5)
 
 
 def test_who_only_reads_has_no_buttons(serve, pipeline, page):
@@ -372,21 +413,25 @@ def test_where_there_is_nothing_it_is_said_how_to_begin(server, home, page):
     expect(page.locator(".empty")).to_contain_text("qrec run sbatch job.sh")
 
 
-def test_the_machine_and_what_runs(server, start, page, tmp_path):
+def test_the_machine_and_what_runs(server, start, qrec, page, tmp_path):
     gate = tmp_path / "gate"
+    qrec("run", "-q", "--", "true", check=True)
     start("run", "-q", "sh", "-c", f"echo step one; until [ -e {gate} ]; do sleep 0.05; done")
     visit(page, server, "/live")
     row = page.locator("table.running tbody tr")
     expect(row).to_contain_text("step one")
     expect(page.locator(".machine")).to_contain_text("Memory")
     expect(page.locator(".plot")).to_have_count(4)
+    expect(page.locator(".plot", has_text="Ended")).to_contain_text(re.compile("1 complete.*15 min ago", re.DOTALL))
+    expect(page.locator(".plot", has_text="CPU")).to_contain_text("1 min ago, not looked at before")
     expect(page.locator(".plot path.line").first).to_have_attribute("d", re.compile("L"))
+    assert page.locator(".plot figcaption span").nth(2).evaluate(CUT) <= 0
     page.keyboard.press("j")
     page.keyboard.press("c")
     expect(page.get_by_role("dialog")).to_contain_text(re.compile("Folder.*User.*Host"))
     page.get_by_role("dialog").get_by_role("button", name="Cancel the task").click()
     expect(row).to_have_count(0)
-    assert Qrec().get("1").status is Status.CANCELLED
+    assert Qrec().get("2").status is Status.CANCELLED
     page.get_by_role("button", name="1 min", exact=True).click()
     expect(page).to_have_url(re.compile("range=1m"))
 
@@ -414,6 +459,12 @@ SHOWN = {
 }  # fmt: skip
 
 
+#: How much of a long caption is not seen.
+CUT = "it => { it.textContent = 'read 24.5 MB/s, written 24.5 MB/s'; return it.scrollWidth - it.clientWidth }"
+#: How much of the counts is beside what is seen of them.
+HIDDEN = "Math.max(0, ...[...document.querySelectorAll('.counts')].map((one) => one.scrollWidth - one.clientWidth))"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_no_page_has_barriers(server, pipeline, look, scheme):
     page = look(color_scheme=scheme, reduced_motion="reduce")
@@ -429,3 +480,7 @@ def test_every_page_fits_a_phone(server, pipeline, look):
         visit(page, server, path)
         expect(page.locator(SHOWN[name]).first).to_be_visible()
         assert overflow(page) <= 0, name
+        assert page.evaluate(HIDDEN) <= 0, f"{name}: there is no sign that there is more"
+    visit(page, server, "/queues/default")
+    assert page.locator(".node text").first.evaluate("text => text.getBoundingClientRect().height") > 9
+    assert settled(page, page.locator("svg.graph"))["height"] < 300, "of a few jobs"

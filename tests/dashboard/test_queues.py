@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from qrec import keeper
 from qrec.api import Qrec
 from qrec.dashboard import board as board_module
 from qrec.dashboard import executors
 from qrec.dashboard.app import make_app
 from qrec.dashboard.board import Board
 from qrec.jobs import Jobs, Submission
+from qrec.process import Ended
 from qrec.task import Status
 from tests.helpers import wait_until
 from tests.queueing import Marks, by_name, end_all, find, job, jobs, stands, start_worker, worker
@@ -255,6 +259,21 @@ def test_the_timeline_and_its_longest_chain(client, marks, started):
         sum(bars[name]["end"] - bars[name]["start"] for name in ("long", "end"))
     )
     assert (told["begun"], told["total"], told["begin"]) == (3, 4, min(bar["start"] for bar in told["bars"]))
+
+
+def test_what_the_record_of_an_end_takes_is_none_of_the_jobs_time(monkeypatch):
+    """Its bar would begin too early, and lie on that of the job before it in its slot."""
+    clock = [10.0]
+    told: list[Any] = []
+    monkeypatch.setattr(keeper, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(keeper, "write_line", lambda *_: clock.append(clock.pop() + 5))
+    keeping = object.__new__(keeper.Keeping)
+    monkeypatch.setattr(keeping, "tell", told.append, raising=False)
+    order = keeper.Order(key="job", folder="", words=("true",), cwd="/", env={}, slots=1)
+    job = keeper.Kept(order, os.open(os.devnull, os.O_WRONLY), 0)
+    clock[0] = 12.0
+    keeping.end(job, Ended(returncode=0, at=100.0))
+    assert told[0][-1] == 2.0
 
 
 def test_what_runs_has_no_end_yet(client, marks):

@@ -20,12 +20,20 @@ import pytest
 
 from qrec.dashboard import feed
 from qrec.dashboard.doors import Doors
-from qrec.dashboard.server import SLOW
+from qrec.dashboard.server import SLOW, settle
+from qrec.errors import Refused
 from qrec.notify import NOTIFY, tell_all
 from tests.dashboard.served import Served, line_of
 from tests.helpers import wait_until
 
 URL = re.compile(r"http://127\.0\.0\.1:(\d+)/\?token=[\w-]{43}")
+
+
+def port_of(line: str | None) -> int:
+    """The port in an address as it is printed."""
+    found = URL.fullmatch(line or "")
+    assert found, line
+    return int(found[1])
 
 
 # Starting and ending
@@ -61,6 +69,35 @@ def test_start_again_says_that_options_come_too_late(server, qrec):
         assert "to change that" not in qrec(*words, check=True).err
 
 
+def test_one_that_does_not_answer_keeps_its_place(server, home, monkeypatch):
+    """Or pages would find the new one, and nobody the old one any more."""
+    monkeypatch.setattr("qrec.dashboard.server.ASKED", 0.1)
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(Refused, match=f"process {server.process.pid}, and does not answer"):
+            settle(str(home))
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    monkeypatch.setattr("qrec.dashboard.server.ASKED", 60)
+    assert port_of(settle(str(home))) == server.port
+
+
+def test_of_those_that_begin_at_once_one_serves(start, home):
+    both = [start("start", "--no-open", "--port", "0") for _ in range(2)]
+    ports = {port_of(line_of(process)) for process in both}
+    assert len(ports) == 1
+    wait_until(lambda: [process.poll() for process in both].count(0) == 1)
+
+
+def test_machines_that_share_a_home_have_a_server_each(server, home, monkeypatch):
+    """A port of one tells nothing of another's, and neither takes the other's place."""
+    here = os.uname()
+    monkeypatch.setattr(os, "uname", lambda: os.uname_result((here[0], "elsewhere", *here[2:])))
+    assert settle(str(home)) is None, "there is none yet"
+    monkeypatch.undo()
+    assert port_of(settle(str(home))) == server.port
+
+
 def test_a_home_that_cannot_be_written_is_told_in_a_line(qrec, tmp_path):
     (tmp_path / "file").write_text("")
     told = qrec("--home", tmp_path / "file" / "home", "start", "--no-open")
@@ -79,7 +116,7 @@ def test_what_a_killed_server_left_holds_up_nobody(serve, home, tmp_path):
     path = str(tmp_path / "s")
     served = serve("--unix", path)
     served.end(signal.SIGKILL)
-    assert (home / "dashboard" / "server.json").exists()
+    assert (served.folder / "server.json").exists()
     assert serve("--unix", path).get("/tasks.json").status == 200
 
 
@@ -128,7 +165,7 @@ def test_it_ends_cleanly(serve, home, number):
     for page in pages:
         page.thread.join(60)
         assert (page.connected, page.told("bye")) == (False, [{}])
-    assert not (home / "dashboard" / "server.json").exists()
+    assert not (server.folder / "server.json").exists()
     assert list((home / NOTIFY).iterdir()) == []
     assert b"Traceback" not in server.process.stderr.read()
 
@@ -433,6 +470,19 @@ def test_each_thread_has_a_door_of_its_own_until_it_gives_it_back(home):
     again.start()
     again.join()
     assert others[1] is mine
+
+
+def test_a_slip_in_the_settings_uncovers_nothing_behind_a_new_door(home):
+    doors = Doors(str(home))
+    home.mkdir(exist_ok=True)
+    (home / "config.toml").write_text('secrets = ["hunter[0-9]+"]')
+    assert doors.mine().redactor.text("hunter2")[0] != "hunter2"
+    (home / "config.toml").write_text("secrets = [")
+    shown: list[str] = []
+    thread = threading.Thread(target=lambda: shown.append(doors.mine().redactor.text("hunter2")[0]))
+    thread.start()
+    thread.join()
+    assert shown != ["hunter2"]
 
 
 def test_the_verbs_help_does_not_need_flask():

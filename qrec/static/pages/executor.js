@@ -63,7 +63,7 @@ const Latest = () => html`
             <td class="number id">${task.number}</td>
             <td class="state"><${Status} of=${task.status} code=${task.returncode || null} /></td>
             <td class="what"><a class="command" href=${`/tasks/${task.number}`} title=${task.command}>${oneLine(task.command)}</a></td>
-            <td class="when"><${Time} at=${task.started || task.created} /></td>
+            <td class="when"><${Time} at=${task.started} /></td>
             <td class="number duration"><${Took} task=${task} /></td>
             <td class="number memory">${size(task.usage?.memory) || html`<span class="muted">–</span>`}</td>
           </tr>

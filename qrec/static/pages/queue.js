@@ -250,7 +250,7 @@ async function setWorkers() {
     title: `Slots of ${NAME}`,
     text: "How many jobs a worker runs at a time. It holds at once, also while the queue runs; what a worker was started with wins.",
     facts: whereabouts(queue.value?.belongs || []),
-    fields: [{ name: "workers", label: "Slots", kind: "int", default: now, required: true }],
+    fields: [{ name: "workers", label: "Slots", kind: "int", min: 1, default: now, required: true }],
     action: "Set",
   });
   if (given && given.workers !== now) await act("set", { workers: given.workers }, `Set to ${some(given.workers, "slot")}.`);
@@ -494,17 +494,19 @@ const typed = (event) => {
   typing = setTimeout(() => choose({ q: words.value.trim(), n: "" }, { replace: true }), 200);
 };
 
+const isFiltered = computed(() => Boolean(chosen.status || chosen.q || chosen.finished));
+const clearFilters = () => choose({ status: "", q: "", finished: "", n: "" });
+
 const ListView = () => {
   const told = list.value;
   if (!told) return null;
   const { jobs, found, total } = told;
-  const filtered = chosen.status || chosen.q || chosen.finished;
   return html`
     <div class="list-view">
       <div class="toolbar">
         <input class="filter" type="search" aria-label="Filter jobs" placeholder="Filter by name, command, tag" value=${words.value} autocomplete="off" spellcheck="false" onInput=${typed} />
         <label><input type="checkbox" checked=${chosen.finished === "0"} onChange=${(event) => choose({ finished: event.target.checked ? "0" : "", n: "" })} /> Hide finished</label>
-        ${filtered && html`<button class="link" onClick=${() => choose({ status: "", q: "", finished: "", n: "" })}>Clear filters</button>`}
+        ${isFiltered.value && html`<button class="link" onClick=${clearFilters}>Clear filters</button>`}
         <span class="muted" role="status">${found === total ? some(total, "job") : `${count(found)} of ${some(total, "job")}`}</span>
       </div>
       ${
@@ -526,7 +528,7 @@ const ListView = () => {
                 ${jobs.map((one) => html`<${Row} key=${one.uid} one=${one} />`)}
               </tbody>
             </table>`
-          : html`<${Empty} title="Nothing matches"><p><button onClick=${() => choose({ status: "", q: "", finished: "", n: "" })}>Clear filters</button></p><//>`
+          : html`<${Empty} title="Nothing matches"><p><button onClick=${clearFilters}>Clear filters</button></p><//>`
       }
       ${
         told.next &&
@@ -616,6 +618,7 @@ const Queue = {
       <${Header} />
       <main id="main" class="queue-page" tabindex="-1">
         <${Trouble} of=${trouble.value} />
+        ${trouble.value && view.value === "list" && isFiltered.value && html`<p><button onClick=${clearFilters}>Clear filters</button></p>`}
         ${queue.value && html`<${Head} />`}
         ${
           queue.value &&

@@ -127,11 +127,12 @@ async function act(action) {
 const isEmpty = (value) => typeof value === "object" && Object.keys(value ?? {}).length === 0;
 
 async function rerun() {
-  const { command } = task.value;
+  const { command, queue } = task.value;
   const { secrets } = told.value.can.rerun;
+  const before = current.value.started ? `what attempt ${newest.value} printed is kept` : `attempt ${newest.value} never began`;
   const given = await confirm({
     title: `Rerun task ${name.value}?`,
-    text: `It becomes attempt ${newest.value + 1}; what attempt ${newest.value} printed is kept.`,
+    text: `It becomes attempt ${newest.value + 1}; ${before}.${queue ? ` ${outsideQueue()}` : ""}`,
     code: command,
     facts: whereabouts([task.value]),
     fields: Array.from({ length: secrets }, (_, at) => ({
@@ -140,6 +141,7 @@ async function rerun() {
       secret: true,
       required: true,
     })),
+    body: () => html`<${Surroundings} />`,
     action: "Rerun",
   });
   if (!given) return;
@@ -150,6 +152,30 @@ async function rerun() {
   if (answer) go({ attempt: null, tab: "output" });
   loadSoon();
 }
+
+/** What tells a rerun of a job apart from its retry. */
+const outsideQueue = () =>
+  `It runs at once and from here, whatever it waits for and whoever has its slot.${actionNamed("retry") ? " Retry lets the queue run it." : ""}`;
+
+/** Whose environment a command has that is run from here, and what of it differs. */
+const Surroundings = () => {
+  const { environment } = told.value.can.rerun;
+  const known = environment?.length ? "Of what is recorded of it this differs:" : "What is recorded of it is the same.";
+  return html`
+    <p>
+      Its environment is the dashboard's: that of the shell in which <code>qrec start</code> was typed.${" "}
+      ${environment ? known : current.value.started && "What it had before was not recorded."}
+    </p>
+    ${
+      environment?.length > 0 &&
+      html`<${Differences}
+        rows=${environment.map((one) => [one.what, one.first, one.second])}
+        heads=${["Variable", `Attempt ${newest.value}`, "Now"]}
+        missing="not set"
+      />`
+    }
+  `;
+};
 
 /** Rerun other words, where the server allows it; the difference is shown before anything runs. */
 async function edit() {
@@ -165,7 +191,7 @@ async function edit() {
   const sure = await confirm({
     title: "Run this?",
     facts: whereabouts([task.value]),
-    body: () => html`<pre class="diff">${wordDiff(words, argv)}</pre>`,
+    body: () => html`<pre class="diff">${wordDiff(words, argv)}</pre><${Surroundings} />`,
     action: "Run",
   });
   const answer = sure && (await trying(() => post(address("edit"), { argv })));
@@ -234,7 +260,7 @@ const Buttons = () => {
       ${
         !readOnly &&
         isFinal(current.value.status) &&
-        html`<button disabled=${!can("rerun")} title=${told.value.can.rerun.why_not || "Run it again (r)"} onClick=${rerun}>Rerun</button>`
+        html`<button disabled=${!can("rerun")} title=${told.value.can.rerun.why_not || `${task.value.queue ? "Run it at once, outside the queue" : "Run it again"} (r)`} onClick=${rerun}>Rerun</button>`
       }
       ${!readOnly && page.allowEdit && html`<button onClick=${edit}>Edit and run</button>`}
       ${!readOnly && first.map(button)}
@@ -289,7 +315,7 @@ const Head = () => {
         <${Copy} text=${one.command} title="Copy the command" done="Command copied" />
       </div>
       <p class="about">
-        <span><${Time} at=${one.started || one.created} /></span>
+        <span>${!one.started && "made "}<${Time} at=${one.started || one.created} /></span>
         ${one.started && html`<span>${isFinal(one.status) ? "took" : "for"}${" "}<${Took} task=${one} />${usual(one) && ` (usually ${usual(one)})`}</span>`}
         ${one.usage?.memory && html`<span>${size(one.usage.memory)} at its peak</span>`}
         <span>${one.user}${one.user && one.host ? "@" : ""}${one.host}</span>
@@ -321,7 +347,8 @@ const Head = () => {
 
 /** How long other good runs of the same command took, half of them less. */
 function usual(one) {
-  const runs = (one.history || []).filter((run) => run.status === "complete" && run.number !== one.number && run.seconds !== null);
+  const isOther = (run) => run.number !== one.number || run.attempt !== one.attempt;
+  const runs = (one.history || []).filter((run) => run.status === "complete" && isOther(run) && run.seconds !== null);
   const sorted = runs.map((run) => run.seconds).toSorted((a, b) => a - b);
   return runs.length < 2 ? "" : duration(sorted[Math.floor(sorted.length / 2)]);
 }
@@ -350,7 +377,7 @@ const Words = {
     const saveTags = async (event) => {
       event.preventDefault();
       const words = tag.value;
-      const add = words.split(/[\s,]+/).filter(Boolean);
+      const add = words.split(",").map((word) => word.trim()).filter(Boolean);
       if ((!add.length || (await trying(() => post(address("tag"), { add })))) && tag.value === words) tag.value = null;
       loadSoon();
     };
@@ -500,8 +527,13 @@ const Output = () => html`
   </div>
 `;
 
+function cores(value) {
+  const told = value >= 10 ? value.toFixed(0) : Number(value.toFixed(value >= 1 ? 1 : 2));
+  return `${told} core${told === 1 ? "" : "s"}`;
+}
+
 const PLOTS = [
-  ["cpu", "CPU", "--accent", (value) => `${value >= 10 ? value.toFixed(0) : Number(value.toFixed(value >= 1 ? 1 : 2))} cores`],
+  ["cpu", "CPU", "--accent", cores],
   ["memory", "Memory", "--ok", size],
   ["disk", "Disk", "--wait", (value) => `${size(value)}/s`],
   ["gpu", "GPU", "--run", (value) => `${Math.round(value * 100)} %`],
@@ -550,7 +582,7 @@ const Usage = {
           {
             width: box.clientWidth,
             height: last ? 108 : 88,
-            padding: [24, 8, last ? 0 : 7, 0],
+            padding: [24, 28, last ? 0 : 7, 0], // on the right, for half of the last time
             legend: { show: false },
             cursor: { sync: { key: sync.key, setSeries: false }, y: false, points: { size: 6 }, drag: { x: true, y: false } },
             scales: { x: { time: false, range: (_, low, high) => [0, high] }, y: { range: (_, low, high) => [0, (high || 1) * 1.08] } },
@@ -836,7 +868,7 @@ const Details = () => {
         Object.values(facts).some((value) => value !== null && typeof value !== "object") &&
         html`<section>
           <h2>Surroundings</h2>
-          <${Facts} rows=${Object.entries(facts).filter(([, value]) => value !== null && typeof value !== "object")} />
+          <${Facts} rows=${Object.entries(facts).filter(([, value]) => value !== null && typeof value !== "object").map(([key, value]) => [key, readable(key, value)])} />
         </section>`
       }
     </div>
@@ -866,11 +898,15 @@ const Value = (props) => {
     return value.map((one) => (one && typeof one === "object" ? html`<${Value} of=${one} />` : html`<div>${String(one)}</div>`));
   }
   const known = Object.entries(value).filter(([, one]) => one !== null && one !== "");
-  return html`<${Facts} rows=${known.map(([key, one]) => [key.replaceAll("_", " "), html`<${Value} of=${readable(key, one)} />`])} />`;
+  return html`<${Facts} rows=${known.map(([key, one]) => [wordsOf(key), html`<${Value} of=${readable(key, one)} />`])} />`;
 };
 Value.props = ["of"];
 
-const readable = (key, value) => (key === "seconds" && typeof value === "number" ? duration(value) : value);
+/** A name as words; a variable is called as it is. */
+const wordsOf = (key) => (/[a-z]/.test(key) ? key.replaceAll("_", " ") : key);
+
+const TOLD = { seconds: duration, memory: size };
+const readable = (key, value) => (typeof value === "number" && TOLD[key] ? TOLD[key](value) : value);
 
 function tableOf(rows) {
   const heads = [...new Set(rows.flatMap((row) => Object.keys(row)))];
@@ -908,7 +944,7 @@ const Attempts = () => {
               <tr key=${one.attempt} class=${one.attempt === shownAttempt.value ? "chosen" : ""}>
                 <td><button class="link" onClick=${() => go({ tab: "output", attempt: one.attempt === newest.value ? null : one.attempt })}>${one.attempt}</button></td>
                 <td><${Status} of=${one.status} /></td>
-                <td><${Time} at=${one.started || one.created} /></td>
+                <td><${Time} at=${one.started} /></td>
                 <td class="number"><${Took} task=${one} /></td>
                 <td class="number">${size(one.usage?.memory) || "–"}</td>
                 <td class="number">${one.returncode ?? "–"}</td>
