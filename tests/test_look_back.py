@@ -267,16 +267,16 @@ def test_the_task_meant_is_the_one_a_person_started_last(kind, qrec):
 
 def test_every_verb_takes_every_way_of_naming_a_task(kind, door):
     first = add(door.store, "echo one", uid="shell-11aa0000-0000-4000-8000-000000000000")
-    second = add(door.store, "echo two", uid="shell-11bb0000-0000-4000-8000-000000000000")
-    for reference in ("1", first.uid, "shell-11a", "11aa", "11aa0000-0000-4000-8000-000000000000"):
+    second = add(door.store, "echo two", uid="shell-11aabb00-0000-4000-8000-000000000000")
+    for reference in ("1", first.uid, "shell-11aa0", "11aa0", "11aa0000-0000-4000-8000-000000000000"):
         assert call("get", reference).json["uid"] == first.uid
         assert call("log", reference).returncode == 0
         assert call("tag", reference, "--json").json == []
         assert call("note", reference, "x", "--json").json["uid"] == first.uid
         assert call("exec", "status", reference, "--json").json["status"] == "complete"
     for words in ("get T", "log T", "rerun T", "note T x", "tag T", "exec status T", "cancel T", "clear T"):
-        said = one_line(call(*words.replace("T", "shell-11").split()))
-        assert said == f"'shell-11' fits 2 tasks: {first.uid}, {second.uid}"
+        said = one_line(call(*words.replace("T", "shell-11aa").split()))
+        assert said == f"'shell-11aa' fits 2 tasks: {first.uid}, {second.uid}"
         said = one_line(call(*words.replace("T", "nope").split()))
         assert said == "no task is called 'nope'; `qrec ls` lists what there is"
 
