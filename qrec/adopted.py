@@ -19,6 +19,7 @@ import time
 from qrec.errors import CouldNotStart, QrecError, Refused
 from qrec.process import Ended, entry, start_ticks
 from qrec.recorder import LOOK, Recording
+from qrec.registry import written
 from qrec.task import Record, Status, Task, timestamp
 
 TYPE_CHECKING = False
@@ -386,17 +387,9 @@ def tells_more(folder: str) -> bool:
         os.close(os.open(os.path.join(folder, "gone"), os.O_WRONLY | os.O_CREAT, 0o600))
     except OSError:
         return False  # the folder has been removed, or the disk is full
-    since, printed, ended = (written(os.path.join(folder, name)) for name in ("gone", "stdout", "ended"))
+    since, printed, ended = (written(os.path.join(folder, name)) / 1e9 for name in ("gone", "stdout", "ended"))
     patience = PIPED if ended else UNHEARD
     return time.time() - max(since, printed, ended) < patience and time.time() - since < CLOSED
-
-
-def written(path: str) -> float:
-    """When a file was last written, in seconds since the epoch; 0 if it is not there."""
-    try:
-        return os.stat(path).st_mtime
-    except OSError:
-        return 0.0
 
 
 def called_tmux(server: tuple[str, ...], *words: str) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime
 from qrec.errors import NoSuchTask
 from qrec.executors.queue import Job, label
 from qrec.graph import ANY, FAILED
-from qrec.limits import limits_of
+from qrec.limits import asks_for, limits_of
 from qrec.presence import workers
 from qrec.reason import beside_status, reason
 from qrec.recorder import runs
@@ -227,7 +227,7 @@ class Picture:
         gpus = Job.of(job).gpus
         if self.crews or not gpus or self.policy.get("gpus") or self.policy.get("backend") == "slurm":
             return ""
-        return f"it asks for {gpus} GPU{'s' * (gpus != 1)}, and the queue has none"
+        return f"{asks_for(gpus)}, and the queue has none"
 
     def shortage(self, job: Task) -> str:
         """What no worker has enough of right now, in a few words."""
@@ -396,9 +396,8 @@ class Picture:
         """Who has the GPUs."""
         devices = dict.fromkeys(crew.limits.gpus)
         held = [f"{name} by {self.named(holder)}" for name in devices for holder in self.holders(crew, name)]
-        plural = "s" * (asked.gpus != 1)
         free = f"{len(set(self.free_devices(crew)))} of {len(devices)} are free"
-        return f"it asks for {asked.gpus} GPU{plural}, and {free}; held are {some(held)}"
+        return f"{asks_for(asked.gpus)}, and {free}; held are {some(held)}"
 
     def named(self, task: Task) -> str:
         """A task, and its queue if it is of another."""

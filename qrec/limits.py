@@ -31,7 +31,7 @@ class Limits(Record):
         if (job.mem or 0) > self.mem:
             return f"it asks for {size(job.mem or 0)} of memory, and there are {size(self.mem)}"
         if job.gpus > len(set(self.gpus)):
-            return f"it asks for {job.gpus} GPU{'s' * (job.gpus != 1)}, and this worker has {len(set(self.gpus))}"
+            return f"{asks_for(job.gpus)}, and this worker has {len(set(self.gpus))}"
         return ""
 
 
@@ -45,6 +45,11 @@ def limits_of(policy: Mapping[str, Any], **chosen: Any) -> Limits:
         slots=int(said.get("workers") or 1), cpus=said.get("cpus") or usable_cpus(), mem=said.get("mem") or memory,
         gpus=tuple(map(str, said.get("gpus") or ())),
     )  # fmt: skip
+
+
+def asks_for(gpus: int) -> str:
+    """How it is told that a job wants so many GPUs."""
+    return f"it asks for {gpus} GPU{'s' * (gpus != 1)}"
 
 
 def needs(job: Job) -> tuple[bool, bool, int] | None:

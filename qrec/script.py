@@ -18,6 +18,7 @@ from itertools import takewhile
 from qrec.errors import WrongUsage, did_you_mean
 from qrec.executors.queue import Job
 from qrec.graph import ANY, FAILED, OK, ordered
+from qrec.limits import asks_for
 from qrec.quoting import one_line, quoted, words
 from qrec.task import Record, Status, Task
 
@@ -505,7 +506,7 @@ def fulfils(other: Task | None, kind: str) -> bool:
 def refusal(plan: Plan, task: Task, job: Job) -> str:
     """What becomes of a job that the script cannot run; nothing if it can."""
     if plan.gpus and job.gpus > len(plan.gpus):
-        return f"failed 125 (it asks for {job.gpus} GPUs, and the queue has {len(plan.gpus)})"
+        return f"failed 125 ({asks_for(job.gpus)}, and the queue has {len(plan.gpus)})"
     may_fail = any(kind == FAILED for _, kind in inner_links(plan, task))
     outer = outer_links(plan, task)
     met = any(kind == FAILED and fulfils(plan.outside.get(uid), kind) for uid, kind in outer)
