@@ -51,7 +51,7 @@ class Marks:
 
     def once(self, name: str, then: str = "true") -> str:
         """A line for bash that leaves a trace of being run; see `starts`."""
-        return f"echo x >>{shlex.quote(str(self.path(name)))}; {then}"
+        return f"echo ${{SLURM_JOB_ID:-here}}.${{SLURM_RESTART_COUNT:-0}} >>{shlex.quote(str(self.path(name)))}; {then}"
 
     def held(self, name: str, then: str = "true") -> str:
         """The same, and it goes on when the test says so."""

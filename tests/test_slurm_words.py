@@ -138,6 +138,21 @@ def test_why_a_job_did_not_complete(status, values, told):
     assert bool(reason) == bool(told)
 
 
+@pytest.mark.parametrize(
+    ("options", "by", "told"),
+    [
+        ({"dependency": "afterok:4"}, "", "what it depends on did not end as it should"),
+        ({"dependency": "afterok:4"}, "1000", "cancelled"),
+        ({}, "", "cancelled"),
+    ],
+)
+def test_a_job_that_slurm_took_away_at_once_is_known_by_what_it_asked_for(options, by, told):
+    """Where accounting alone is heard, it tells of no reason."""
+    data = {"slurm": {"asked": {"options": options}}}
+    gone = job(state="CANCELLED", accounted=True, by=by)
+    assert reason_of(task(status=Status.CANCELLED, data=data), gone) == told
+
+
 def test_why_a_job_will_never_start():
     assert "more time" in waiting_for({"state": "PENDING", "reason": "PartitionTimeLimit"})
     assert waiting_for({"state": "PENDING", "reason": "Priority"}) == ""

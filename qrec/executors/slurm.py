@@ -735,7 +735,8 @@ def was_in_vain(job: Job, task: Task) -> bool:
     """
     if job.reason == "DependencyNeverSatisfied":
         return True
-    while_there_was_hope = ("Dependency", "") if task.after else ("Dependency",)
+    asked = task.data.get("slurm", {}).get("asked", {}).get("options", {})
+    while_there_was_hope = ("Dependency", "") if task.after or "dependency" in asked else ("Dependency",)
     return job.accounted and not job.by and job.reason in while_there_was_hope
 
 
