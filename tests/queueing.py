@@ -66,6 +66,10 @@ class Marks:
         """How often the job of that name was run."""
         return len(self.path(name).read_text().split()) if self.path(name).exists() else 0
 
+    def submissions(self, name: str) -> int:
+        """How many jobs of Slurm have run the job of that name; Slurm may begin the same one again by itself."""
+        return len({trace.split(".")[0] for trace in self.path(name).read_text().split()})
+
     def began(self, *names: str) -> None:
         """Waits until each of them runs."""
         for name in names:

@@ -49,7 +49,7 @@ def statuses(qrec, *more):
 # The list
 
 
-def test_what_the_connection_needs_is_asked_for_until_it_comes(page, server):
+def test_what_the_connection_needs_is_asked_for_until_it_comes(server, page):
     page.forgiven.append("ERR_FAILED")
     page.route("**/socket.io.esm.min.js", lambda route: route.abort())
     visit(page, server)
@@ -434,6 +434,7 @@ def test_a_rerun_asks_and_shows_the_next_attempt(qrec, server, page):
 def test_whose_environment_a_rerun_has_is_said_before_it_runs(qrec, serve, page):
     qrec("run", "-q", "--", "true", env={"CUDA_VISIBLE_DEVICES": "1"}, check=True)
     visit(page, serve("--allow-edit", limits={}), "/tasks/1")
+    expect(status(page)).to_contain_text("complete")
     page.keyboard.press("r")
     told = page.get_by_role("dialog")
     expect(told).to_contain_text("that of the shell in which qrec start was typed")

@@ -228,7 +228,7 @@ def test_what_slurm_has_no_room_for(marks, tmp_path, monkeypatch, started):
     queue = jobs(job(marks.once("a"), "a"))
     assert started(extra="import qrec.slurm_queue\nqrec.slurm_queue.LATER = 0.3\n").wait(120) == 0
     assert outcomes(queue) == {"a": ("complete", 0)}
-    assert (marks.starts("sbatch"), marks.starts("a"), find(queue, "a").attempt) == (2, 1, 1)
+    assert (marks.starts("sbatch"), marks.submissions("a"), find(queue, "a").attempt) == (2, 1, 1)
 
 
 @pytest.mark.parametrize("taken", [True, False])
@@ -248,7 +248,7 @@ def test_what_slurm_may_have_taken_although_it_did_not_answer(marks, tmp_path, m
     queue = jobs(job(marks.once("a", "exit 3"), "a"))
     assert started(extra="import qrec.slurm_queue\nqrec.slurm_queue.LATER = 0.3\n").wait(120) == 0
     assert outcomes(queue) == {"a": ("failed", 3)}
-    assert (marks.starts("a"), len(jobs_of_slurm(queue, "a"))) == (1, 1)
+    assert (marks.submissions("a"), len(jobs_of_slurm(queue, "a"))) == (1, 1)
     assert marks.starts("sbatch") == (1 if taken else 2)
 
 
@@ -302,7 +302,7 @@ def test_a_worker_falls_dead_as_it_submits(kind, marks, started, point):
     assert started(extra=extra).wait(60) == CRASHED
     on_slurm(queue)
     assert outcomes(queue) == {"a": ("failed", 3), "b": ("complete", 0)}
-    assert (marks.starts("a"), marks.starts("b")) == (1, 1)
+    assert (marks.submissions("a"), marks.submissions("b")) == (1, 1)
     assert [len(jobs_of_slurm(queue, name)) for name in "ab"] == [1, 1]
 
 
@@ -330,7 +330,7 @@ def test_a_worker_is_killed_while_sbatch_goes_on(marks, started, tmp_path, monke
     marks.let_go("sbatch")
     assert second.wait(120) == 0
     assert outcomes(queue) == {"a": ("failed", 3)}
-    assert (marks.starts("a"), len(jobs_of_slurm(queue, "a")), marks.starts("sbatch")) == (1, 1, 1)
+    assert (marks.submissions("a"), len(jobs_of_slurm(queue, "a")), marks.starts("sbatch")) == (1, 1, 1)
 
 
 def test_a_worker_is_killed_and_the_next_one_follows(marks, started):
@@ -358,7 +358,7 @@ def test_interrupted(marks, started):
     marks.let_go("a")
     on_slurm(queue)
     assert outcomes(queue) == {"a": ("failed", 3)}
-    assert marks.starts("a") == 1
+    assert marks.submissions("a") == 1
 
 
 def test_forty_jobs_cost_few_calls(calls, record_property):
@@ -437,7 +437,7 @@ def test_the_controller_goes_down_in_the_midst_and_comes_back(exclusive_cluster,
         "ends": ("failed", 3), "lasts": ("failed", 4),
         **dict.fromkeys(("any", "behind", "late", "latest"), ("complete", 0)),
     }  # fmt: skip
-    assert (marks.starts("ok"), {marks.starts(name) for name in ends}) == (0, {1})
+    assert (marks.starts("ok"), {marks.submissions(name) for name in ends}) == (0, {1})
     assert {name: len(jobs_of_slurm(queue, name)) for name in ends} == dict.fromkeys(ends, 1)
     nothing_is_left(home)
 
@@ -462,4 +462,4 @@ def test_a_local_queue_with_an_sbatch(marks):
     assert outcomes(queue) == {
         "a": ("failed", 3), "b": ("complete", 0), "after": ("skipped", None), "any": ("complete", 0),
     }  # fmt: skip
-    assert marks.starts("a") == 1
+    assert marks.submissions("a") == 1
