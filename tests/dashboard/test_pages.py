@@ -309,6 +309,7 @@ def test_several_are_run_again_cancelled_compared_and_deleted(qrec, start, serve
     expect(page.get_by_role("button", name="Compare")).to_be_disabled()
     page.get_by_role("region").get_by_role("button", name="Rerun").click()
     dialog = page.get_by_role("dialog", name="Rerun 2 tasks?")
+    expect(dialog).to_contain_text("that of the shell in which qrec start was typed")
     for text in ("Folder", str(tmp_path), "User", getpass.getuser()):
         expect(dialog).to_contain_text(text)
     expect(dialog).to_contain_text("1 of the 3 selected is left out")

@@ -531,13 +531,15 @@ const commandsOf = (tasks) => {
 };
 const some = (tasks) => (tasks.length === 1 ? `task ${tasks[0].number}` : `${count(tasks.length)} tasks`);
 
-async function inBulk(action, word, done, tasks, fits, why, danger = false) {
-  const suited = tasks.filter((task) => fits(task));
+/** What is done to many tasks: asked for, for those it fits, told of, and shown in their rows. */
+const inBulk = ({ action, word, done, fits, why, note = "", danger = false }) => async (tasks) => {
+  const suited = tasks.filter(fits);
   if (!suited.length) return toast(`${tasks.length === 1 ? `Task ${tasks[0].number} is` : "These tasks are"} ${why}.`, "bad");
   const left = tasks.length - suited.length;
+  const leaves = left ? `${count(left)} of the ${count(tasks.length)} selected ${left === 1 ? "is" : "are"} left out: ${why}.` : "";
   const sure = await confirm({
     title: `${word} ${some(suited)}?`,
-    text: left ? `${count(left)} of the ${count(tasks.length)} selected ${left === 1 ? "is" : "are"} left out: ${why}.` : "",
+    text: [leaves, note].filter(Boolean).join(" "),
     code: commandsOf(suited),
     facts: whereabouts(suited),
     action: suited.length === 1 ? word : `${word} ${count(suited.length)}`,
@@ -553,12 +555,14 @@ async function inBulk(action, word, done, tasks, fits, why, danger = false) {
   for (const uid of told.done || []) (action === "delete" ? gone : changed).add(uid);
   updateSoon();
   return told;
-}
+};
 
-const rerun = (tasks) => inBulk("rerun", "Rerun", "Started", tasks, (task) => isFinal(task.status), "still going on");
-const cancel = (tasks) => inBulk("cancel", "Cancel", "Cancelled", tasks, (task) => !isFinal(task.status), "over", true);
-const erase = (tasks) =>
-  inBulk("delete", "Delete", "Deleted", tasks, (task) => isFinal(task.status), "still going on", true);
+const OVER = { fits: (task) => isFinal(task.status), why: "still going on" };
+const GOING_ON = { fits: (task) => !isFinal(task.status), why: "over" };
+const OURS = "The environment is the dashboard's: that of the shell in which qrec start was typed.";
+const rerun = inBulk({ action: "rerun", word: "Rerun", done: "Started", note: OURS, ...OVER });
+const cancel = inBulk({ action: "cancel", word: "Cancel", done: "Cancelled", danger: true, ...GOING_ON });
+const erase = inBulk({ action: "delete", word: "Delete", done: "Deleted", danger: true, ...OVER });
 
 const selection = () => rows.value.filter((task) => selected.has(task.uid) && !gone.has(task.uid));
 
