@@ -177,7 +177,7 @@ class Recorder:
         if tmux_tells_more(task, folder):
             return task
         ended = ended or shim_ended(folder)  # it may have ended while we looked
-        fields = ended_fields(task, ended) if ended else lost_fields(task)
+        fields = ended_fields(task, ended, limit=process.get("limit")) if ended else lost_fields(task)
         fields["usage"] = {**figures_of(folder), **fields.get("usage", {})}
         return self.finish(task, fields.pop("status"), fields)
 

@@ -1,4 +1,4 @@
-"""A job that runs under a worker's keeper, and the folder that it runs in."""
+"""A job that runs under a worker's keeper, the folder that it runs in, and jobs whose workers have gone."""
 
 from __future__ import annotations
 
@@ -6,18 +6,33 @@ import os
 import signal
 import time
 
-from qrec.executors.queue import make_ready
-from qrec.output import BLOCK, FOLD_LIMIT, MARKS, STREAMS, Files, Writer, fold, make_private, remove_folder
-from qrec.process import Identity, family, send, write_all
-from qrec.task import Kept, Task
+from qrec.errors import NoSuchTask, StaleTask
+from qrec.executors.queue import Job, make_ready
+from qrec.output import (
+    BLOCK,
+    FOLD_LIMIT,
+    MARKS,
+    STREAMS,
+    Files,
+    Writer,
+    attempt_folder,
+    fold,
+    make_private,
+    remove_folder,
+)
+from qrec.process import Identity, family, send, start_ticks, write_all
+from qrec.recorder import runs
+from qrec.shim import shim_process
+from qrec.task import Kept, Status, Task, moment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
-    from qrec.executors.queue import Job
     from qrec.facts import Changes
     from qrec.process import Ended
+    from qrec.stores.base import Store
     from qrec.usage import Meter
 
 LOOK = 0.1  #: seconds between two looks at a running job, and until one is worth more than its end
@@ -49,9 +64,9 @@ class Running:
         self.folded = False  #: whether the store has its output
         self.shown = dict.fromkeys(STREAMS, 0)  #: how many bytes of each stream were shown
 
-    def begin(self) -> None:
-        """It begins now."""
-        self.began = time.monotonic()
+    def begin(self, ago: float = 0.0) -> None:
+        """It begins now, or began so many seconds ago."""
+        self.began = time.monotonic() - ago
         self.deadline = self.began + self.job.timeout if self.job.timeout else float("inf")
         self.next_look = self.began + LOOK
 
@@ -120,6 +135,54 @@ class Running:
             while self.job.log and (block := files.read(stream, self.shown[stream], BLOCK)):
                 self.shown[stream] += len(block)
                 write_all(number, memoryview(block))
+
+
+class Orphans:
+    """The jobs of this host whose workers have gone: they keep their time limits."""
+
+    def __init__(self, home: str, store: Store, grace: float) -> None:
+        self.home = home
+        self.store = store
+        self.grace = grace
+        self.late: dict[str, Running] = {}  #: those that were asked to end
+
+    def hold_to_limits(self, tasks: Mapping[str, Task]) -> None:
+        """Ask those of the tasks to end that run longer than they may, and kill who was asked long ago."""
+        self.late = {uid: one for uid, one in self.late.items() if uid in tasks}
+        for uid, task in tasks.items():
+            if (late := self.late.get(uid)) is not None:
+                if time.monotonic() >= late.kill_at:
+                    late.kill()
+            elif (one := self.forsaken(task)) is not None and time.monotonic() >= one.deadline and self.note(one):
+                one.ask_to_end(self.grace)
+                self.late[uid] = one
+
+    def forsaken(self, task: Task) -> Running | None:
+        """A job with a time limit that goes on without its worker; None if a task is none."""
+        job = Job.of(task)
+        is_ours = task.status is Status.RUNNING and task.host == os.uname().nodename and task.wish != "cancel"
+        if not (job.timeout and is_ours and task.started) or task.data.get("inner", "shell") != "shell":
+            return None
+        if runs(task, "recorder") is not False:
+            return None
+        one = Running(task, job, 0, attempt_folder(self.home, task.uid, task.attempt))
+        pid, ticks = shim_process(one.folder) or (0, 0)
+        if not pid or start_ticks(pid) != ticks:
+            return None
+        one.pid = pid
+        one.begin(ago=time.time() - moment(task.started).timestamp())
+        return one
+
+    def note(self, one: Running) -> bool:
+        """Leave word for whoever records its end; False if somebody has."""
+        task = one.task
+        process = {**task.data["process"], "limit": one.job.timeout}
+        was = (Status.RUNNING, task.attempt)
+        try:
+            self.store.swap(task.uid, was, Status.RUNNING, data={**task.data, "process": process})
+        except (StaleTask, NoSuchTask):
+            return False
+        return True
 
 
 class Folders:

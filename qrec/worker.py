@@ -35,7 +35,7 @@ from qrec.output import Writer, attempt_folder
 from qrec.presence import Presence
 from qrec.process import boot_id, pid_namespace, start_ticks
 from qrec.recorder import ended_fields, explained, oom_kills, runs
-from qrec.running import LOOK, Folders, Running
+from qrec.running import LOOK, Folders, Orphans, Running
 from qrec.spool import forget_words
 from qrec.stores.base import Query
 from qrec.task import Status, Task, timestamp
@@ -106,6 +106,7 @@ class Worker:
         self.holders: list[str] = []  #: the tasks that held devices when somebody needed some
         self.never: dict[str, str] = {}  #: jobs that will never fit, each with the reason
         self.folders = Folders()
+        self.orphans = Orphans(self.home, self.store, self.grace)
         self.pace = 1.0  #: seconds that jobs have taken lately
         self.called_back: list[Running] = []  #: claimed, and not begun after all
         self.claiming: set[str] = set()  #: being claimed: a store that fails then may have written some of it
@@ -525,6 +526,7 @@ class Worker:
             self.consider(now)
         for uid in outside - {task.uid for task in tasks}:
             self.board.ended(uid, Status.LOST)
+        self.orphans.hold_to_limits(self.elsewhere)
         self.tell_waits(outside)
 
     def tell_waits(self, outside: Iterable[str]) -> None:

@@ -863,6 +863,36 @@ def test_devices_of_a_job_whose_worker_is_dead(kind, marks, started):
     assert (stdout(queue, "a"), find(other, "x").status) == (b"0\n", Status.COMPLETE)
 
 
+def test_a_time_limit_outlives_its_worker(kind, marks, started):
+    """The next worker holds the jobs that it takes over to it, also if they do not want to end; a retry begins anew."""
+    queue = jobs(
+        job(marks.once("sleeps", f"[ $(wc -l <{marks.path('sleeps')}) = 2 ] || sleep 600"), "sleeps",
+            timeout=2, retries=1),
+        job(marks.once("stubborn", "trap '' TERM; while :; do sleep 0.05; done"), "stubborn", timeout=2),
+        job(marks.held("patient"), "patient", timeout=600),
+        job(marks.held("free"), "free"),
+        workers=4,
+    )  # fmt: skip
+    process = started()
+    marks.began("sleeps", "stubborn", "patient", "free")
+    process.kill()
+    process.wait()
+    with stepping(queue) as stepper:
+        stepper.worker.orphans.grace = 0.3
+        stepper.until(lambda: find(queue, "sleeps").status is Status.COMPLETE)
+        stepper.until(lambda: find(queue, "stubborn").status is Status.FAILED)
+        assert stands(queue, "patient", Status.RUNNING)
+        assert stands(queue, "free", Status.RUNNING)
+        marks.let_go("patient", "free")
+        stepper.to_the_end()
+    assert outcomes(queue) == {
+        **dict.fromkeys(("sleeps", "patient", "free"), ("complete", 0)), "stubborn": ("failed", 124),
+    }  # fmt: skip
+    assert find(queue, "stubborn").data["reason"] == "time limit of 2 s"
+    first = queue.store.attempts(find(queue, "sleeps").uid)[0]
+    assert (first.status, first.returncode, first.data["reason"]) == (Status.FAILED, 124, "time limit of 2 s")
+
+
 # Parents outside of the queue
 
 
