@@ -194,7 +194,9 @@ class NoSuchJob(QrecError):
     """Nothing in the queue, and no task, goes by that name."""
 
     def __init__(self, queue: str, name: str, known: Iterable[str] = ()) -> None:
-        there = did_you_mean(name, known, f"`qrec queue show {queue}` lists what there is")
+        import shlex
+
+        there = did_you_mean(name, known, f"`qrec queue show {shlex.quote(queue)}` lists what there is")
         super().__init__(f"{name!r} is no job of queue {queue!r}; {there}")
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from datetime import datetime
 
 from qrec.errors import NoSuchTask
-from qrec.executors.queue import Job, label
+from qrec.executors.queue import Job, label, queue_line
 from qrec.graph import ANY, FAILED
 from qrec.limits import asks_for, limits_of
 from qrec.presence import workers
@@ -60,9 +59,9 @@ def why_elsewhere(door: Qrec, parent: Task) -> str:
     if policy is None:
         return f"queue {parent.queue} is not there any more"
     if policy.get("paused"):
-        return f"queue {parent.queue} is paused; `qrec queue resume {shlex.quote(parent.queue)}` lets jobs begin"
+        return f"queue {parent.queue} is paused; {queue_line('resume', parent.queue)} lets jobs begin"
     if not workers(door.home, parent.queue):
-        return f"no worker runs queue {parent.queue}; `qrec queue run {shlex.quote(parent.queue)}` starts one"
+        return f"no worker runs queue {parent.queue}; {queue_line('run', parent.queue)} starts one"
     return f"in queue {parent.queue}"
 
 
@@ -285,7 +284,8 @@ class Picture:
             return [f"it will be skipped as soon as a worker sees it: {doom}"]
         found = [*self.about_gpus_to_come(job), *self.about_queue(), *self.about_time(job)]
         if lack := self.lack(job):
-            return [f"it can never run: {lack}; `qrec queue edit` changes what it asks for", *found]
+            changes = queue_line("edit", self.queue.name, job.name or str(job.number))
+            return [f"it can never run: {lack}; {changes} changes what it asks for", *found]
         found += [*self.about_slots(), *self.about_room(job), *self.about_others(job)]
         return found or ["it is ready, and begins in a moment"]
 
@@ -293,7 +293,7 @@ class Picture:
         """How a job stands that does not wait."""
         took = f" after {duration(job.seconds)}" if job.seconds is not None else ""
         in_vain = job.status is Status.SKIPPED and self.nothing_failed(job)
-        again = "" if in_vain else f"; `qrec queue retry {self.to_retry(job)} wait again"
+        again = "" if in_vain else f"; {self.to_retry(job)} wait again"
         why = f": {beside_status(job)}" if beside_status(job) else ""
         if job.status is Status.COMPLETE:
             return f"it completed{took}"
@@ -312,10 +312,10 @@ class Picture:
         return f"{since}{where}{devices}{MISSING[self.missing(job)]}"
 
     def to_retry(self, job: Task) -> str:
-        """The words behind `retry` that let an ended job run after all, and what they let wait again."""
+        """What lets an ended job run after all, and what else."""
         if job.status is Status.SKIPPED:  # it alone would be skipped once more
-            return f"{shlex.quote(self.queue.name)}` lets it and all else that did not complete"
-        return f"{shlex.join((self.queue.name, job.name or str(job.number)))}` lets it"
+            return f"{queue_line('retry', self.queue.name)} lets it and all else that did not complete"
+        return f"{queue_line('retry', self.queue.name, job.name or str(job.number))} lets it"
 
     def about_parents(self, job: Task, waits: Sequence[str]) -> list[str]:
         """What it waits for, and how that stands."""
@@ -335,18 +335,18 @@ class Picture:
 
     def about_queue(self) -> list[str]:
         """What keeps all jobs of the queue from beginning."""
-        name = shlex.quote(self.queue.name)
+        name = self.queue.name
         found = []
         if self.policy.get("paused"):
-            found.append(f"the queue is paused; `qrec queue resume {name}` lets jobs begin")
+            found.append(f"the queue is paused; {queue_line('resume', name)} lets jobs begin")
         if not self.crews:
-            found.append(f"no worker runs; `qrec queue run {name}` starts one")
+            found.append(f"no worker runs; {queue_line('run', name)} starts one")
         return found
 
     def about_gpus_to_come(self, job: Task) -> list[str]:
         """How a worker could be given the GPUs that it asks for."""
-        name = shlex.quote(self.queue.name)
-        return [f"{lack}; `qrec queue set {name} --gpus 0,1` names some"] if (lack := self.lack_of_gpus(job)) else []
+        names = queue_line("set", self.queue.name, "--gpus", "0,1")
+        return [f"{lack}; {names} names some"] if (lack := self.lack_of_gpus(job)) else []
 
     def about_time(self, job: Task) -> list[str]:
         """Until when it must wait."""

@@ -10,7 +10,18 @@ import os
 import time
 
 from qrec.errors import DuplicateJob, NoSuchJob, NoSuchQueue, NoSuchTask, Refused, StoreError, WrongUsage, did_you_mean
-from qrec.executors.queue import BROUGHT, PRIVATE, Job, QueueExecutor, bash, label, leave_words, retried, with_words
+from qrec.executors.queue import (
+    BROUGHT,
+    PRIVATE,
+    Job,
+    QueueExecutor,
+    bash,
+    label,
+    leave_words,
+    queue_line,
+    retried,
+    with_words,
+)
 from qrec.executors.shell import SHELL_CHARACTERS
 from qrec.graph import cycle, ordered
 from qrec.spool import forget_words
@@ -169,7 +180,8 @@ class Jobs:
         """Cancel what waits; refuse if anything runs, unless that is to be spared."""
         running = [job for job in self.unfinished() if job.status is not Status.QUEUED]
         if running and not spare:
-            raise Refused(f"{label(running[0])} is {running[0].status}; `qrec queue cancel {self.name}` ends it first")
+            ends = queue_line("cancel", self.name)
+            raise Refused(f"{label(running[0])} is {running[0].status}; {ends} ends it first")
         for job in self.unfinished():
             if job.status is Status.QUEUED:
                 self.executor.cancel(job)

@@ -26,7 +26,7 @@ from qrec.api import Qrec
 from qrec.drawing import network_text
 from qrec.errors import DuplicateJob, NoSuchTask, NotOnThisMachine, QrecError, Refused
 from qrec.executors.queue import Job as Asked
-from qrec.executors.queue import with_words
+from qrec.executors.queue import queue_line, with_words
 from qrec.graph import OK
 from qrec.jobs import Jobs, Submission
 from qrec.presence import workers
@@ -669,7 +669,7 @@ def end_others(core: Jobs, handler: str) -> None:
     deadline = time.monotonic() + PATIENCE
     while is_busy(core):
         if time.monotonic() > deadline:
-            raise Refused(f"the jobs of the queue {core.name!r} do not end; see `qrec queue show`")
+            raise Refused(f"the jobs of the queue {core.name!r} do not end; see {queue_line('show', core.name)}")
         time.sleep(LOOKED)
 
 

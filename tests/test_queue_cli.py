@@ -777,7 +777,7 @@ def test_wait(home, start, marks):
     submit("--name", "a", "--", marks.held("a", "exit 5"))
     result = call("queue", "wait", "--timeout", "50ms")
     assert (result.returncode, result.out) == (124, "1 queued\n")
-    assert "no worker runs" in result.err
+    assert result.err == "qrec: no worker runs queue 'default' yet; `qrec queue run default` starts one\n"
     process = working(start, home)
     waiting = start("queue", "wait", "--json")
     marks.began("a")

@@ -13,6 +13,7 @@ from qrec.cli.groups import OneOf
 from qrec.cli.queueing import QUEUE, queue_of
 from qrec.cli.verbs import front_door, looking, tell, verb
 from qrec.cli.words import JSON, PATIENCE, QUIET, Flag
+from qrec.executors.queue import queue_line
 from qrec.task import UNFINISHED, Status
 
 TYPE_CHECKING = False
@@ -68,7 +69,7 @@ def queue_run(
 
     teller = Teller(found.name, given["quiet"])
     if found.policy.get("paused") and not given["quiet"]:
-        say(f"queue {found.name!r} is paused; `qrec queue resume` lets jobs begin")
+        say(f"queue {found.name!r} is paused; {queue_line('resume', found.name)} lets jobs begin")
     outcome = run(found, backend, told=teller, on_interrupt=teller.interrupted, on_wait=teller.waits, **options)
     code = conclude(given, found, outcome, teller)
     tell(door)
@@ -84,7 +85,8 @@ def run_detached(given: dict[str, Any], queue: Jobs, backend: str | None, option
     if given["json"]:
         put_json({"queue": queue.name, "pid": pid, "log": log_of(queue)})
     elif not given["quiet"]:
-        put(f"worker {pid} runs queue {queue.name}; `qrec queue wait` waits for it, its log is {log_of(queue)}")
+        waits = queue_line("wait", queue.name)
+        put(f"worker {pid} runs queue {queue.name}; {waits} waits for it, its log is {log_of(queue)}")
     tell(queue.door)
     return 0
 
@@ -97,10 +99,11 @@ def conclude(given: dict[str, Any], queue: Jobs, outcome: Outcome, teller: Telle
     if not given["quiet"]:
         teller.conclude(counts)
         tell_never(queue, outcome)
+        waits = queue_line("wait", queue.name)
         if outcome.interrupted and outcome.sessions:
-            say(f"the jobs go on; `tmux attach -t {outcome.sessions[0]}` shows them, `qrec queue wait` waits for them")
+            say(f"the jobs go on; `tmux attach -t {outcome.sessions[0]}` shows them, {waits} waits for them")
         elif outcome.interrupted and counts.get(Status.SUBMITTED.value):
-            say("what Slurm has goes on; `qrec queue wait` waits for it, `qrec queue cancel` ends it")
+            say(f"what Slurm has goes on; {waits} waits for it, {queue_line('cancel', queue.name)} ends it")
     if given["json"]:
         put_json({"queue": queue.name, "counts": counts, "jobs": sum(counts.values())})
     if outcome.interrupted or outcome.left:
@@ -116,7 +119,7 @@ def tell_never(queue: Jobs, outcome: Outcome) -> None:
     for job in left[:TOLD]:
         say(f"{label(job)} can never run: {outcome.never[job.uid]}")
     if len(left) > TOLD:
-        say(f"{len(left) - TOLD} more can never run; `qrec queue show` tells why")
+        say(f"{len(left) - TOLD} more can never run; {queue_line('show', queue.name)} tells why")
 
 
 class Teller:
@@ -226,7 +229,7 @@ def queue_wait(given: dict[str, Any], queue: str | None) -> int:
     found = queue_of(door, queue)
     found.refresh()
     if not given["quiet"] and found.store.count(found.query({Status.QUEUED})) and not workers(door.home, found.name):
-        say(f"no worker runs queue {found.name!r} yet; `qrec queue run` starts one")
+        say(f"no worker runs queue {found.name!r} yet; {queue_line('run', found.name)} starts one")
     over = wait_for_end(found, timeout)
     counts = found.counts()
     if given["json"]:

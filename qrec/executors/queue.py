@@ -104,6 +104,13 @@ def job_words(task: Task, job: Job) -> tuple[str, ...]:
     return (bash(), "-c", WRAPPED, "qrec-job", command, job.teardown, *steps)
 
 
+def queue_line(verb: str, *words: str) -> str:
+    """What somebody may type to do something to a queue, quoted in a sentence."""
+    import shlex
+
+    return f"`qrec queue {verb} {shlex.join(words)}`"
+
+
 def label(task: Task) -> str:
     """What a job is called in a sentence."""
     return task.name or f"task {task.number}"
