@@ -438,7 +438,7 @@ def state(view: View) -> tuple[str, str]:
         return ("all completed", "green") if view.succeeded else ("ended", "yellow")
     if view.paused:
         return "paused", "yellow"
-    if not (view.workers or view.begun):
+    if view.is_unattended:
         return "no worker runs it", "yellow"
     return "running", "cyan"
 

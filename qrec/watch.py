@@ -93,11 +93,15 @@ class View(Record):
         return sum(self.counts.get(status, 0) for status in FAILED)
 
     @property
+    def is_unattended(self) -> bool:
+        """Whether nobody will begin what waits, though something may run on."""
+        return not self.workers and bool(self.counts.get(Status.QUEUED) or not self.begun)
+
+    @property
     def seconds_left(self) -> float | None:
         """When all will have ended, if it goes on as it does; None if nobody can know."""
-        if not self.rate or not self.left or (self.paused and not self.begun) or not (self.workers or self.begun):
-            return None
-        return self.left / self.rate
+        stands_still = self.is_unattended or (self.paused and self.counts.get(Status.QUEUED))
+        return self.left / self.rate if self.rate and self.left and not stands_still else None
 
     @property
     def succeeded(self) -> bool:

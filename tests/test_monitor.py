@@ -261,7 +261,10 @@ def test_the_pace_and_the_time_left(one):
     watch.ends.appendleft((time.time() - 400, 0))
     view = watch.view(0)
     assert view.rate == pytest.approx(0.01, rel=0.1)
-    assert view.seconds_left == pytest.approx(600, rel=0.1)
+    assert view.seconds_left is None  # nobody begins what waits
+    assert view.copy(workers=1).seconds_left == pytest.approx(600, rel=0.1)
+    assert view.copy(workers=1, paused=True).seconds_left is None
+    assert view.copy(counts={Status.SUBMITTED: 6}).seconds_left == pytest.approx(600, rel=0.1)
     move(one, every[6], Status.RUNNING)
     late = Watch(Qrec(), "train")
     late.look()
@@ -393,6 +396,8 @@ def test_what_a_narrow_terminal_shows():
     [
         ({"paused": True}, "paused"),
         ({"workers": 0, "slots": None, "counts": {Status.QUEUED: 1}}, "no worker runs it"),
+        ({"workers": 0, "slots": None, "counts": {Status.QUEUED: 1, Status.RUNNING: 1}}, "no worker runs it"),
+        ({"workers": 0, "slots": None, "counts": {Status.SUBMITTED: 1}}, "running"),
         ({"counts": {Status.COMPLETE: 1}}, "all completed"),
         ({"counts": {Status.COMPLETE: 1, Status.SKIPPED: 1}}, "ended"),
         ({"counts": {}}, "no jobs"),
