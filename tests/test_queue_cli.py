@@ -454,6 +454,19 @@ def working(start: Callable[..., subprocess.Popen[bytes]], home: Path, *words: s
     return process
 
 
+def test_what_a_worker_was_told_for_itself_stays(home, start, marks):
+    submit("--name", "a", "--", marks.held("a"))
+    process = working(start, home, "--workers", "2")
+    marks.began("a")
+    told = call("queue", "set", "default", "--workers", "4", "--cpus", "8", check=True)
+    assert told.out.startswith("default: 4 slots\n")
+    assert told.err == "qrec: who runs 'default' now was started with --workers of its own, and keeps to that\n"
+    assert call("queue", "set", "default", "--cpus", "9", check=True).err == ""
+    marks.let_go("a")
+    assert process.wait(60) == 0
+    assert call("queue", "set", "default", "--workers", "3", check=True).err == ""
+
+
 def test_8_pause_and_resume(kind, home, start, marks):
     submit("--name", "a", "--", marks.held("a"))
     submit("--name", "b", "--", marks.once("b"))

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from qrec.cli import say
 from qrec.cli.queueing import WithCommand, choose_one, command_behind, put_jobs, queue_of
 from qrec.cli.verbs import completes, front_door, tell, verb
 from qrec.cli.words import CWD, JSON, MESSAGE, TAG, TIMEOUT
@@ -13,7 +14,7 @@ from qrec.errors import WrongUsage
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
     from typing import Any, TypeVar
 
     from qrec.api import Qrec
@@ -109,7 +110,7 @@ def queue_new(given: dict[str, Any], name: str, clear: bool, **words: Any) -> No
 def queue_set(given: dict[str, Any], name: str, **words: Any) -> None:
     """Change what holds for a queue.
 
-    Also while it runs.  An empty value takes a part away.
+    Also while it runs; but a worker keeps what `queue run` was told for it alone.  An empty value takes a part away.
     """
     door = front_door(given)
     queue = queue_of(door, name)
@@ -117,7 +118,18 @@ def queue_set(given: dict[str, Any], name: str, **words: Any) -> None:
     if changed.get("env"):
         changed["env"] = {**queue.policy.get("env", {}), **changed["env"]}
     put_policy(given, name, queue.set(**changed) if changed else queue.policy)
+    tell_unmoved(door.home, name, changed)
     tell(door)
+
+
+def tell_unmoved(home: str, name: str, changed: Container[str]) -> None:
+    """Say what of a change does not hold for the workers that are there, as they were told otherwise."""
+    from qrec.presence import workers
+
+    kept = [part for about in workers(home, name) for part in about.get("chosen") or {} if part in changed]
+    if kept:
+        options = " and ".join(f"--{part}" for part in dict.fromkeys(kept))
+        say(f"who runs {name!r} now was started with {options} of its own, and keeps to that")
 
 
 def put_policy(given: dict[str, Any], name: str, policy: dict[str, Any]) -> None:
