@@ -7,6 +7,10 @@ from datetime import datetime, timezone
 
 from qrec.errors import WrongUsage, nearest
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 PART = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|[smhdw])", re.IGNORECASE)
 #: How units may be spelt, too, where it is told how to spell them.
@@ -135,3 +139,8 @@ def size(value: float) -> str:
         value /= 1000
         step += 1
     return f"{value:.1f} {STEPS[step]}" if step and value < 10 else f"{value:.0f} {STEPS[step]}"
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """How many jobs have which status: `3 complete, 1 failed`."""
+    return ", ".join(f"{count:,} {status}" for status, count in counts.items()) or "no job"

@@ -593,7 +593,7 @@ def test_a_short_command_is_not_long(hooks, qrec, home):
 def test_the_jobs_of_a_queue(kind, hooks, qrec, tmp_path, home):
     hooks(
         '[hooks.a]\non = ["ended", "skipped"]\nrun = "echo $QREC_EVENT $QREC_COMMAND >> calls"\n'
-        '[hooks.q]\non = "queue"\nrun = "echo $QREC_QUEUE >> drained"\n'
+        '[hooks.q]\non = "queue"\nrun = "echo $QREC_QUEUE $QREC_QUEUE_STATUS: $QREC_JOBS >> drained"\n'
     )
     qrec("queue", "submit", "q", "--sweep", "n=1..6", "--", "true", "{n}", check=True)
     qrec("queue", "submit", "q", "--name", "bad", "--", "false", check=True)
@@ -603,12 +603,16 @@ def test_the_jobs_of_a_queue(kind, hooks, qrec, tmp_path, home):
     wait_for_quiet(home)
     expected = [f"complete true {n}" for n in range(1, 7)] + ["failed false"] + [f"skipped echo {n}" for n in (1, 2, 3)]
     assert sorted(lines(tmp_path / "calls")) == sorted(expected)
-    assert lines(tmp_path / "drained") == ["q"]
+    assert lines(tmp_path / "drained") == ["q failed: 6 complete, 1 failed, 3 skipped"]
     qrec("queue", "retry", "q", check=True)
     qrec("queue", "run", "q")
     wait_until(lambda: len(lines(tmp_path / "drained")) == 2)
     wait_for_quiet(home)
-    assert lines(tmp_path / "drained") == ["q", "q"]
+    assert lines(tmp_path / "drained") == ["q failed: 6 complete, 1 failed, 3 skipped"] * 2
+    qrec("queue", "submit", "good", "--", "true", check=True)
+    qrec("queue", "run", "good", check=True)
+    wait_until(lambda: len(lines(tmp_path / "drained")) == 3)
+    assert lines(tmp_path / "drained")[-1] == "good complete: 1 complete"
 
 
 def test_a_job_that_is_tried_again_has_not_ended_its_queue(kind, hooks, qrec, tmp_path, home):
@@ -861,6 +865,17 @@ def test_a_webhook(hooks, qrec, web):
     assert "failed after" in body["title"]
     assert "the last line" in body["message"]
     assert sent["/"][1]["topic"] == "topic"
+
+
+def test_a_webhook_about_a_queue(hooks, qrec, web):
+    address, got = web
+    hooks(f'[hooks.a]\non = "queue"\nwebhook = "http://{address}/runs"\n')
+    qrec("queue", "submit", "night", "--sweep", "code=0,1,0", "--", "sh", "-c", "exit {code}", check=True)
+    qrec("queue", "run", "night")
+    wait_until(lambda: got)
+    body = json.loads(got[0][1])
+    assert body["title"] == "queue night has ended: 2 complete, 1 failed"
+    assert (body["event"], body["queue"], body["jobs"]) == ("queue", "night", "2 complete, 1 failed")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -11,6 +11,7 @@ from qrec.cli.verbs import looking, tell, verb
 from qrec.cli.words import JSON, REVEAL
 from qrec.errors import Refused, WrongUsage
 from qrec.task import Status
+from qrec.units import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -113,11 +114,6 @@ def heading(queue: Jobs, picture: Picture) -> str:
 def kept_of(kept: int, crews: int) -> str:
     """How many of the workers stay when all has ended; nothing if none does."""
     return (" (kept)" if kept == crews else f" ({kept} kept)") if kept else ""
-
-
-def counted(counts: Mapping[str, int]) -> str:
-    """`3 complete, 1 failed`."""
-    return ", ".join(f"{count:,} {status}" for status, count in counts.items()) or "no job"
 
 
 def table(jobs: Sequence[Task], picture: Picture) -> list[str]:

@@ -15,6 +15,7 @@ from qrec.cli.verbs import front_door, looking, tell, verb
 from qrec.cli.words import JSON, PATIENCE, QUIET, Flag
 from qrec.executors.queue import queue_line
 from qrec.task import UNFINISHED, Status
+from qrec.units import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -218,7 +219,6 @@ def queue_wait(given: dict[str, Any], queue: str | None) -> int:
 
     Whoever runs them.  The exit code is 0 if every job completed, 1 if not, and 124 after --timeout.
     """
-    from qrec.cli.queue_looking import counted
     from qrec.cli.run import time_limit
     from qrec.cli.show import put, put_json
     from qrec.presence import workers

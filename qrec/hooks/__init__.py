@@ -66,7 +66,7 @@ class Hook:
         """It has been running for `longer_than`, and goes on."""
 
     def queue(self, task: Task) -> None:
-        """The last unfinished job of its queue has ended, which is this one."""
+        """The last unfinished job of its queue, this one, has ended; `told["jobs"]` counts its jobs by status."""
 
     def happen(self, task: Task) -> Mapping[str, Any] | None:
         """Call the methods of the event; the answer is that of `before`."""

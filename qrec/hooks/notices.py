@@ -14,7 +14,7 @@ from qrec.errors import QrecError
 from qrec.hook_tables import LIMIT
 from qrec.hooks import Hook
 from qrec.task import Task
-from qrec.units import duration
+from qrec.units import counted, duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ class Notice(Hook):
 
     def title(self, task: Task) -> str:
         """What happened, in one line."""
+        if self.event == "queue":
+            return f"queue {UNPRINTABLE.sub(' ', str(task.queue))} has ended: {counted(self.told['jobs'])}"
         command = UNPRINTABLE.sub(" ", task.command)
         command = command if len(command) <= LONGEST else command[:LONGEST] + " ..."
         return f"{command}: {self.what(task)}"
 
     def what(self, task: Task) -> str:
         """What happened to it."""
-        if self.event == "queue":
-            return f"queue {task.queue} has ended"
         if self.event == "long":
             return f"still running after {duration(task.seconds)}"
         if self.event == "started":
@@ -85,8 +85,10 @@ class Webhook(Notice):
         about = {
             "hook": self.told["hook"], "event": self.event, "uid": task.uid, "number": task.number,
             "status": task.status.value, "returncode": task.returncode, "command": task.command, "host": task.host,
-            "seconds": task.seconds, "tags": " ".join(task.tags),
+            "seconds": task.seconds, "tags": " ".join(task.tags), "queue": task.queue,
         }  # fmt: skip
+        if self.event == "queue":
+            about["jobs"] = counted(self.told["jobs"])
         fields = [(f":{name}", "" if value is None else str(value)) for name, value in about.items()]
         fields += [(f"-{name}", value) for name, value in parse_qsl(parts.query)]
         scheme = "json" if parts.scheme == "http" else "jsons"

@@ -7,7 +7,8 @@ import os
 from qrec.errors import NoSuchTask
 from qrec.hook_tables import NOTIFIER, Table
 from qrec.output import last_lines, text_lines
-from qrec.task import INSIDE, Record, Task
+from qrec.task import INSIDE, Record, Status, Task
+from qrec.units import counted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,15 +35,15 @@ class Call(Record):
 def call_of(door: Qrec, table: Table, event: str, task: Task) -> Call:
     """The call of a hook for an event of a task.  Raises QrecError for a plug-in that is broken or not there."""
     lines = lines_of(door, table, task)
-    told = plain({"hook": table.name, "event": event, "last_lines": lines, **published_of(door, task)})
+    jobs = jobs_of(door, task) if event == "queue" else {}
+    told = plain({"hook": table.name, "event": event, "last_lines": lines, "jobs": jobs, **published_of(door, task)})
     words: tuple[str, ...] = ("/bin/sh", "-c", str(table.what))
     if table.deed != "run":
         words = python_words(door, table)
         told = {"told": told, "task": plain(task.plain()), "settings": settings(door, table)}
-    return Call(
-        name=table.name, words=words, env=variables(door, table, event, task, lines), told=told, limit=table.limit,
-        cwd=task.pwd if os.path.isdir(task.pwd) else "/",
-    )  # fmt: skip
+    env = variables(door, table, event, task, lines, jobs)
+    cwd = task.pwd if os.path.isdir(task.pwd) else "/"
+    return Call(name=table.name, words=words, env=env, told=told, limit=table.limit, cwd=cwd)
 
 
 def python_words(door: Qrec, table: Table) -> tuple[str, ...]:
@@ -94,7 +95,17 @@ def lines_of(door: Qrec, table: Table, task: Task) -> list[str]:
     return [line.rstrip("\r\n") for line in text_lines([b"".join(blocks)[-LOOKED_AT:]])][-table.lines :]
 
 
-def variables(door: Qrec, table: Table, event: str, task: Task, lines: list[str]) -> dict[str, str]:
+def jobs_of(door: Qrec, task: Task) -> dict[str, int]:
+    """How many jobs of a task's queue have which status."""
+    from qrec.jobs import Jobs
+
+    queue = Jobs(door, str(task.queue))
+    return queue.counts() if queue.exists else {}
+
+
+def variables(
+    door: Qrec, table: Table, event: str, task: Task, lines: list[str], jobs: Mapping[str, int]
+) -> dict[str, str]:
     """The environment: ours, and what is told of the task."""
     told = {
         "HOME": door.home, "STORE": door.store.place, "EVENT": event, "TASK": task.uid, "UID": task.uid,
@@ -102,9 +113,15 @@ def variables(door: Qrec, table: Table, event: str, task: Task, lines: list[str]
         "RETURNCODE": task.returncode, "SECONDS": None if task.seconds is None else f"{task.seconds:.3f}",
         "TAGS": " ".join(task.tags), "MESSAGE": task.message, "PWD": task.pwd, "HOST": task.host,
         "QUEUE": task.queue, "NAME": task.name, "REASON": task.data.get("reason"), "LAST_LINES": "\n".join(lines),
+        "JOBS": counted(jobs) if jobs else None, "QUEUE_STATUS": status_of(jobs) if jobs else None,
     }  # fmt: skip
     every = {f"QREC_{name}": as_variable(name, value) for name, value in told.items()}
     return {**os.environ, **every, INSIDE: table.name}
+
+
+def status_of(jobs: Mapping[str, int]) -> str:
+    """How a queue with these jobs has ended, in a word."""
+    return Status.COMPLETE.value if set(jobs) == {Status.COMPLETE.value} else Status.FAILED.value
 
 
 def as_variable(name: str, value: object) -> str:
