@@ -31,6 +31,7 @@ from qrec.output import FOLD_LIMIT, attempt_folder
 from qrec.registry import Registry
 from qrec.stores.base import Bundle, Query, Store
 from qrec.task import SUMMARY, UNFINISHED, Kept, Status, Task, new_uid, timestamp
+from tests.helpers import wait_until
 from tests.terminals import Terminal
 from tests.test_look_back import add, call, one_line
 
@@ -211,6 +212,32 @@ def history(door, qrec):
     qrec("-q", "run", "false")
     qrec("-q", "rerun", "1")
     return door
+
+
+@pytest.mark.parametrize("target", STORES)
+def test_what_has_ended_since_it_came_in_is_named(qrec, start, other, tmp_path, target):
+    qrec("-q", "run", "true", check=True)
+    process = start("-q", "run", "sh", "-c", "until [ -e go ]; do sleep 0.02; done; exit 3")
+    wait_until(lambda: [task["status"] for task in qrec("ls", "--json").json] == ["complete", "running"])
+    before, after = tmp_path / "before", tmp_path / "after"
+    call("export", "jsonl", "-o", before, check=True)
+    (tmp_path / "go").touch()
+    assert process.wait(60) == 3
+    call("export", "jsonl", "-o", after, check=True)
+    there = ("--home", other, "--store", target)
+    call(*there, "import", "jsonl", before, check=True)
+    again = call(*there, "import", "jsonl", after, check=True)
+    uid = qrec("get", "2").json["uid"]
+    assert again.out == "0 tasks taken in, 2 here already\n"
+    assert again.err == (
+        "qrec: 1 of these has ended since, which is not taken over; "
+        f"to have it, import again after `qrec clear {uid}`\n"
+    )
+    assert call(*there, "ls", "--json").json[1]["status"] == "lost"
+    call(*there, "clear", "-y", uid, check=True)
+    assert call(*there, "import", "jsonl", after, check=True).err == ""
+    assert call(*there, "get", uid).json["returncode"] == 3
+    assert call(*there, "import", "jsonl", before, check=True).err == ""
 
 
 @pytest.mark.parametrize("target", STORES)

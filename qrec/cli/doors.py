@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from qrec.task import Task
 
 COMPLAINTS = 100  #: bad lines that are told one by one
+NAMED = 5  #: tasks in a sentence
 
 
 # Out
@@ -250,8 +251,8 @@ def import_(
     @SOURCES@
 
     Where a place stands in parentheses, that is where FILE is if you name none; `-` is stdin.  A task that is here
-    already is passed over, so a history may be imported again when it has grown.  What cannot be read is told of, and
-    does not stop the rest.  Nothing is changed where it comes from.
+    already is passed over, so a history may be imported again when it has grown; what has ended since it came in is
+    named.  What cannot be read is told of, and does not stop the rest.  Nothing is changed where it comes from.
 
     Secrets among the words are left out, as `run` does.  All that comes from another program has the tag `from-FORMAT`;
     of a command whose end its history does not tell, the code stays empty.
@@ -274,8 +275,18 @@ def import_(
     if intake.queues:
         take_queues(door, intake.queues)
     report(given["json"], intake.counts())
+    tell_outgrown(intake.outgrown)
     tell(door)
     return 1 if intake.bad else 0
+
+
+def tell_outgrown(uids: Sequence[str]) -> None:
+    """Name the tasks that are here as they stood before they ended."""
+    if uids:
+        more = f" and {len(uids) - NAMED:,} more" if len(uids) > NAMED else ""
+        have = "1 of these has" if len(uids) == 1 else f"{len(uids):,} of these have"
+        clear = f"`qrec clear {' '.join(uids[:NAMED])}`{more}"
+        say(f"{have} ended since, which is not taken over; to have it, import again after {clear}")
 
 
 import_.help = (import_.help or "").replace("@SOURCES@", sources_told())

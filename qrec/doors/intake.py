@@ -7,17 +7,18 @@ import os
 from qrec.doors.records import NotATask
 from qrec.errors import NoSuchTask, StoreBroken, StoreBusy, StoreTooNew, StoreUnwritable
 from qrec.output import FOLD_LIMIT, attempt_folder, file_size, make_private, read_part
-from qrec.task import Kept, Record
+from qrec.task import FINAL, Kept, Record, Status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from qrec.doors.noted import Noted
     from qrec.stores.base import Bundle, Store
 
 BATCH = 2_000  #: tasks given to the store at once; a running command waits for no more than these
+KNOWN_ENDS = FINAL - {Status.LOST}
 BATCH_BYTES = 16 << 20  #: of output, or about that
 
 
@@ -51,6 +52,7 @@ class Intake:
         self.store = store
         self.complain = complain
         self.new = self.present = self.bad = 0
+        self.outgrown: list[str] = []  #: tasks that are here as they stood before they ended
         self.queues: dict[str, Any] = {}  #: what was told of them
         self.batch: list[Arrival] = []
         self.bytes = 0
@@ -68,7 +70,7 @@ class Intake:
             elif not self.has_large(arrival.bundle):
                 self.batch.append(arrival)
             elif self.is_present(arrival.bundle.task.uid):
-                self.present += 1
+                self.pass_over([arrival])
             else:
                 self.batch.append(arrival.copy(bundle=to_files(self.store.home, arrival.bundle)))
             if len(self.batch) >= BATCH or self.bytes > BATCH_BYTES:
@@ -78,7 +80,7 @@ class Intake:
     def take_new(self, arrival: Arrival, bundle: Bundle, fill: Callable[[Bundle, str], Bundle]) -> None:
         """Take in a task with what belongs to it, unless it is here."""
         if self.is_present(bundle.task.uid):
-            self.present += 1
+            self.pass_over([arrival])
             return
         try:
             whole = fill(bundle, self.store.home)
@@ -126,7 +128,18 @@ class Intake:
             self.add(batch[middle:])
             return
         self.new += new
+        if new < len(batch):
+            self.pass_over(batch, new)
+
+    def pass_over(self, batch: Sequence[Arrival], new: int = 0) -> None:
+        """Count those that are here already, and note which of them have ended since."""
         self.present += len(batch) - new
+        tasks = {arrival.bundle.task.uid: arrival.bundle.task for arrival in batch if arrival.bundle is not None}
+        for uid, here in self.store.statuses(tasks).items():
+            there = tasks[uid]
+            knows_more = there.status in KNOWN_ENDS and here not in KNOWN_ENDS
+            if knows_more and there.attempt >= self.store.get(uid).attempt:
+                self.outgrown.append(uid)
 
     def refuse(self, arrival: Arrival, why: str) -> None:
         """Tell of something that does not come in."""
