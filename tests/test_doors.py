@@ -236,7 +236,7 @@ def test_what_has_ended_since_it_came_in_is_named(qrec, start, other, tmp_path, 
     assert call(*there, "ls", "--json").json[1]["status"] == "lost"
     call(*there, "clear", "-y", uid, check=True)
     assert call(*there, "import", "jsonl", after, check=True).err == ""
-    assert call(*there, "get", uid).json["returncode"] == 3
+    assert call(*there, "get", uid).json["data"]["returncode"] == 3
     assert call(*there, "import", "jsonl", before, check=True).err == ""
 
 
