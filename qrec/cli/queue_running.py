@@ -105,6 +105,8 @@ def conclude(given: dict[str, Any], queue: Jobs, outcome: Outcome, teller: Telle
             say(f"the jobs go on; `tmux attach -t {outcome.sessions[0]}` shows them, {waits} waits for them")
         elif outcome.interrupted and counts.get(Status.SUBMITTED.value):
             say(f"what Slurm has goes on; {waits} waits for it, {queue_line('cancel', queue.name)} ends it")
+        elif outcome.sessions and counts.get(Status.RUNNING.value):
+            say(f"its sessions are gone, and what ran in them goes on; {queue_line('run', queue.name)} takes it over")
     if given["json"]:
         put_json({"queue": queue.name, "counts": counts, "jobs": sum(counts.values())})
     if outcome.interrupted or outcome.left:

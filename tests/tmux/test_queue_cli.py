@@ -50,6 +50,20 @@ def test_ctrl_c_leaves_the_sessions_and_another_run_continues(kind, home, qrec, 
     assert names_of(tmux) == []
 
 
+def test_a_run_whose_sessions_are_gone_says_so(home, qrec, tmux, marks):
+    queue = jobs(job(marks.held("a"), "a"))
+    with Terminal([*RUN, "--backend", "tmux"]) as terminal:
+        marks.began("a")
+        terminal.wait_for(b"running")
+        tmux("kill-server")
+        terminal.wait_for(b"what ran in them goes on; `qrec queue run default` takes it over")
+        assert terminal.end() == 1
+    marks.let_go("a")
+    qrec("queue", "run", check=True)
+    assert outcomes(queue) == {"a": ("complete", 0)}
+    assert marks.starts("a") == 1
+
+
 def test_a_second_run_while_sessions_work(kind, home, qrec, start, tmux, marks):
     """Its worker takes the place of the one there was; both end, and nothing is run twice."""
     queue = jobs(job(marks.held("a"), "a"))
