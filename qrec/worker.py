@@ -460,9 +460,12 @@ class Worker:
             self.elsewhere.pop(task.uid, None)
             self.enter(task)
             return
+        has_waited = task.uid in self.board.jobs
         self.board.remove(task.uid)
         self.never.pop(task.uid, None)
         if task.status.is_final:
+            if has_waited and task.status is Status.CANCELLED:
+                self.told(task)
             if self.elsewhere.pop(task.uid, None) is not None and self.is_tried_again(task):
                 return
             if task.uid in self.launched:

@@ -646,7 +646,8 @@ def test_changes_of_what_waits(kind, marks):
     queue = jobs(
         job(marks.held("a"), "a"), job("echo old", "b"), job("true", "c"), job("true", "d", depends=("c",)), workers=1
     )
-    with stepping(queue) as stepper:
+    told: list[tuple[str | None, str]] = []
+    with stepping(queue, told=lambda task: told.append((task.name, task.status.value))) as stepper:
         stepper.until(lambda: marks.starts("a"))
         queue.edit(find(queue, "b"), command="echo new")
         queue.cancel([find(queue, "c")])
@@ -659,6 +660,7 @@ def test_changes_of_what_waits(kind, marks):
         "c": ("cancelled", None),
         "d": ("skipped", None),
     }
+    assert [status for name, status in told if name == "c"] == ["cancelled"]
 
 
 def test_cancelled_before_its_keeper_has_it(kind, marks):
