@@ -7,12 +7,11 @@ import time
 from datetime import datetime
 
 from qrec.errors import NoSuchTask
-from qrec.executors.queue import Job, label, queue_line
+from qrec.executors.queue import Job, is_orphan, label, queue_line
 from qrec.graph import ANY, FAILED
 from qrec.limits import asks_for, limits_of
 from qrec.presence import workers
 from qrec.reason import beside_status, reason
-from qrec.recorder import runs
 from qrec.stores.base import Query
 from qrec.task import Status, Task
 from qrec.units import duration, size
@@ -201,9 +200,9 @@ class Picture:
 
     def missing(self, job: Task) -> str:
         """Who does not look after a running job any more: its worker, or the keeper that its worker had for it."""
-        if "slot" not in job.data or runs(job, "recorder") is not False:
+        if not is_orphan(job):
             return ""
-        return "worker" if "recorder" in job.data.get("process", {}) else "keeper"
+        return "worker" if "recorder" in job.data["process"] else "keeper"
 
     def label(self, uid: str) -> str:
         """What a task is called in a sentence."""

@@ -7,7 +7,7 @@ import signal
 import time
 
 from qrec.errors import NoSuchTask, StaleTask
-from qrec.executors.queue import Job, make_ready
+from qrec.executors.queue import Job, is_orphan, make_ready
 from qrec.output import (
     BLOCK,
     FOLD_LIMIT,
@@ -21,7 +21,6 @@ from qrec.output import (
     remove_folder,
 )
 from qrec.process import Identity, family, send, start_ticks, write_all
-from qrec.recorder import runs
 from qrec.shim import shim_process
 from qrec.task import Kept, Status, Task, moment
 
@@ -160,10 +159,8 @@ class Orphans:
     def forsaken(self, task: Task) -> Running | None:
         """A job with a time limit that goes on without its worker; None if a task is none."""
         job = Job.of(task)
-        is_ours = task.status is Status.RUNNING and task.host == os.uname().nodename and task.wish != "cancel"
-        if not (job.timeout and is_ours and task.started) or task.data.get("inner", "shell") != "shell":
-            return None
-        if runs(task, "recorder") is not False:
+        is_ours = task.host == os.uname().nodename and task.data.get("inner", "shell") == "shell"
+        if not (job.timeout and task.started and is_ours and is_orphan(task)) or task.wish == "cancel":
             return None
         one = Running(task, job, 0, attempt_folder(self.home, task.uid, task.attempt))
         pid, ticks = shim_process(one.folder) or (0, 0)

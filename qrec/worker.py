@@ -20,6 +20,7 @@ from qrec.executors.queue import (
     Job,
     before_its_run,
     has_begun,
+    is_orphan,
     job_words,
     label,
     make_ready,
@@ -34,7 +35,7 @@ from qrec.notify import Ear
 from qrec.output import Writer, attempt_folder
 from qrec.presence import Presence
 from qrec.process import boot_id, pid_namespace, start_ticks
-from qrec.recorder import ended_fields, explained, oom_kills, runs
+from qrec.recorder import ended_fields, explained, oom_kills
 from qrec.running import LOOK, Folders, Orphans, Running
 from qrec.spool import forget_words
 from qrec.stores.base import Query
@@ -715,7 +716,7 @@ class Worker:
 
     def is_orphan_of_ours(self, task: Task) -> bool:
         """Whether a job's worker has gone, and nobody else counts its slot."""
-        if runs(task, "recorder") is not False:
+        if not is_orphan(task):
             return False
         return not self.is_numbered or 0 <= task.data.get("slot", 0) - self.slot < self.limits.slots
 

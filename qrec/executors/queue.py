@@ -164,6 +164,15 @@ def make_ready(folder: str) -> None:
             pass
 
 
+def is_orphan(task: Task) -> bool:
+    """Whether whoever has claimed a job to run it here, or looks after it, is gone.
+
+    What another scheduler runs has nobody here who could go: its submission has ended, and no process is noted.
+    """
+    is_claimed = task.status is Status.RUNNING and {"slot", "process"} <= task.data.keys()
+    return is_claimed and runs(task, "recorder") is False
+
+
 class QueueExecutor(ShellExecutor):
     """Jobs of queues."""
 
@@ -237,18 +246,14 @@ class QueueExecutor(ShellExecutor):
 
     def is_forsaken(self, task: Task) -> bool:
         """Whether a job's worker died before anybody began to run it."""
-        if task.status is not Status.RUNNING or "slot" not in task.data or runs(task, "recorder") is not False:
-            return False
-        return not has_begun(attempt_folder(self.recorder.home, task.uid, task.attempt))
+        return is_orphan(task) and not has_begun(attempt_folder(self.recorder.home, task.uid, task.attempt))
 
     def is_untold(self, task: Task) -> bool:
         """Whether a job goes on of which the store knows nobody who runs it.
 
         Its launcher has still to tell of itself, or its keeper was killed before it told the job's pid.
         """
-        if task.status is not Status.RUNNING or "slot" not in task.data:
-            return False
-        if runs(task, "recorder") is not False or runs(task, "command") is not False:
+        if not is_orphan(task) or runs(task, "command") is not False:
             return False
         folder = attempt_folder(self.recorder.home, task.uid, task.attempt)
         if self.inner(task) is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from qrec import backends, slurm_queue
+from qrec.explain import explain
 from qrec.jobs import Jobs
 from qrec.task import Status
 from tests.helpers import wait_until
@@ -28,6 +29,7 @@ from tests.queueing import (
     outcomes,
     stands,
     stderr,
+    stepping,
 )
 from tests.slurm.conftest import call_up, slurm
 from tests.slurm.test_asking import stop
@@ -462,4 +464,21 @@ def test_a_local_queue_with_an_sbatch(marks):
     assert outcomes(queue) == {
         "a": ("failed", 3), "b": ("complete", 0), "after": ("skipped", None), "any": ("complete", 0),
     }  # fmt: skip
+    assert marks.submissions("a") == 1
+
+
+def test_a_job_of_an_sbatch_that_lasts_is_submitted_once(kind, marks):
+    """However often the worker looks at it: nobody here runs it, and nobody here has gone."""
+    queue = jobs(job(("sbatch", "--wrap", marks.held("a", "exit 3")), "a"), job("true", "b", depends_any=("a",)))
+    with stepping(queue) as stepper:
+        stepper.until(lambda: stands(queue, "a", Status.RUNNING) and "state" in find(queue, "a").data.get("slurm", {}))
+        first = find(queue, "a").data["slurm"]["jobid"]
+        for _ in range(5):
+            stepper.worker.next_outside = 0.0
+            stepper.turn()
+        assert (find(queue, "a").status, find(queue, "a").data["slurm"]["jobid"]) == (Status.RUNNING, first)
+        assert not any("gone" in line or "killed" in line for line in explain(queue, find(queue, "a")))
+        marks.let_go("a")
+        stepper.to_the_end()
+    assert outcomes(queue) == {"a": ("failed", 3), "b": ("complete", 0)}
     assert marks.submissions("a") == 1
