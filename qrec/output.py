@@ -291,6 +291,35 @@ class Files:
         return {name: content for name in EXTRAS if (content := self.read(name))}
 
 
+class Moving(Files):
+    """The files of an attempt that may move into the store while they are read: what is gone here is read there."""
+
+    def __init__(self, folder: str, kept: Callable[[], Kept | None]) -> None:
+        super().__init__(folder)
+        self.kept = kept
+        self.moved: InStore | None = None
+
+    def size(self, stream: str) -> int:
+        """See Files."""
+        return super().size(stream) or (there.size(stream) if (there := self.there(stream)) else 0)
+
+    def read(self, stream: str, start: int = 0, size: int | None = None) -> bytes:
+        """See Files."""
+        found = super().read(stream, start, size)
+        return found or (there.read(stream, start, size) if (there := self.there(stream)) else b"")
+
+    def extras(self) -> dict[str, bytes]:
+        """See Files."""
+        found = {name: content for name in EXTRAS if (content := Files.read(self, name))}
+        return found or (there.extras() if (there := self.there()) else {})
+
+    def there(self, name: str = "") -> InStore | None:
+        """What the store has, if a file, or the folder, is here no more."""
+        if self.moved is None and not os.path.lexists(self.path(name)) and (kept := self.kept()) is not None:
+            self.moved = InStore(kept, Files(self.folder))
+        return self.moved
+
+
 class InStore:
     """Reads the output of an attempt that the store keeps; the same verbs as `Files`."""
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from qrec.errors import IllegalMove, ManyTasks, NoSuchTask
 from qrec.notify import tell_all
-from qrec.output import Files, InStore, attempt_folder
+from qrec.output import Files, InStore, Moving, attempt_folder
 from qrec.task import NOTIFY, Kept, Record, Status, Task
 
 TYPE_CHECKING = False
@@ -400,13 +400,12 @@ class Store(abc.ABC):
     def output(self, task: Task) -> Output:
         """What an attempt printed, finished or not.
 
-        It moves from files into the store at its end, the store first: who finds it in neither asks the store again.
+        It moves from files into the store at its end, the store first.
         """
         folder = attempt_folder(self.home, task.uid, task.attempt)
         kept = self.kept(task.uid, task.attempt)
-        if kept is None and not os.path.isdir(folder):
-            kept = self.kept(task.uid, task.attempt)
-        output = Files(folder) if kept is None else InStore(kept, Files(folder))
+        moving = Moving(folder, lambda: self.kept(task.uid, task.attempt))
+        output = moving if kept is None else InStore(kept, Files(folder))
         return InStore(Kept(extras=output.extras())) if REMOVED in task.data else output
 
     def job_names(self, query: Query) -> dict[str, str]:

@@ -30,6 +30,7 @@ from qrec.errors import (
     StoreBusy,
     StoreError,
 )
+from qrec.output import Frozen, attempt_folder, make_private
 from qrec.stores.base import CHANGEABLE, LASTING, REMOVED, SORTED_BY, Bundle, Order, Query, Store
 from qrec.task import MOVES, UNFINISHED, Kept, Status, Task, new_uid, timestamp
 from qrec.testing.processes import (
@@ -774,6 +775,25 @@ class StoreContract:
         store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=Kept(stderr=b"oops"))
         assert other.kept(task.uid, 1) == Kept(stderr=b"oops")
         assert other.kept(task.uid, 2) is None
+
+    def test_output_that_comes_in_while_somebody_reads_it_is_read_on(self, store, other):
+        task = store.add(make())
+        folder = attempt_folder(other.home, task.uid, 1)
+        make_private(folder)
+        kept = Kept(stdout=b"one\ntwo\n", stderr=b"oops", timing=b"0 o 8\n0 e 4\n", extras={"series": b"s"})
+        for name, content in {**kept.parts(), **kept.extras}.items():
+            Path(folder, name).write_bytes(content)
+        begun, unread, frozen = other.output(task), other.output(task), Frozen(other.output(task))
+        assert begun.read("stdout", 0, 4) == b"one\n"
+        store.swap(task.uid, (Status.RUNNING, 1), Status.COMPLETE, kept=kept)
+        assert begun.read("stdout", 4) == b"two\n", "the files are still there"
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+            assert (begun.read("stdout", 4), begun.size("stderr")) == (b"two\n", 4)
+        os.rmdir(folder)
+        assert (begun.read("stdout", 4), begun.read("stdout", 8), begun.size("stderr")) == (b"two\n", b"", 4)
+        assert (unread.extras(), unread.timing()) == ({"series": b"s"}, kept.timing)
+        assert (frozen.read("stdout"), frozen.read("stderr")) == (kept.stdout, kept.stderr)
 
     @examples(60)
     def test_output_is_kept_exactly(self, store, samples: Samples):
