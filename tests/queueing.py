@@ -121,17 +121,17 @@ class Stepper:
         self.worker.step()
         self.worker.rest()
 
-    def until(self, condition: Callable[[], Any], what: str = "") -> None:
+    def until(self, condition: Callable[[], Any], what: str = "", timeout: float = 60) -> None:
         """Turn after turn until it is so."""
 
         def turned() -> Any:
             self.turn()
             return condition()
 
-        wait_until(turned, what=what)
+        wait_until(turned, timeout, what)
 
-    def to_the_end(self) -> None:
-        self.until(self.worker.is_over, "the worker to be done")
+    def to_the_end(self, timeout: float = 60) -> None:
+        self.until(self.worker.is_over, "the worker to be done", timeout)
 
 
 @contextmanager

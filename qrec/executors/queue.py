@@ -253,7 +253,9 @@ class QueueExecutor(ShellExecutor):
 
         Its launcher has still to tell of itself, or its keeper was killed before it told the job's pid.
         """
-        if not is_orphan(task) or runs(task, "command") is not False:
+        if task.status is not Status.RUNNING or "slot" not in task.data:
+            return False
+        if runs(task, "recorder") is not False or runs(task, "command") is not False:
             return False
         folder = attempt_folder(self.recorder.home, task.uid, task.attempt)
         if self.inner(task) is not None:

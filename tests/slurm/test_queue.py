@@ -471,7 +471,9 @@ def test_a_job_of_an_sbatch_that_lasts_is_submitted_once(kind, marks):
     """However often the worker looks at it: nobody here runs it, and nobody here has gone."""
     queue = jobs(job(("sbatch", "--wrap", marks.held("a", "exit 3")), "a"), job("true", "b", depends_any=("a",)))
     with stepping(queue) as stepper:
-        stepper.until(lambda: stands(queue, "a", Status.RUNNING) and "state" in find(queue, "a").data.get("slurm", {}))
+        stepper.until(
+            lambda: stands(queue, "a", Status.RUNNING) and "state" in find(queue, "a").data.get("slurm", {}), "a", 120
+        )
         first = find(queue, "a").data["slurm"]["jobid"]
         for _ in range(5):
             stepper.worker.next_outside = 0.0
@@ -479,6 +481,6 @@ def test_a_job_of_an_sbatch_that_lasts_is_submitted_once(kind, marks):
         assert (find(queue, "a").status, find(queue, "a").data["slurm"]["jobid"]) == (Status.RUNNING, first)
         assert not any("gone" in line or "killed" in line for line in explain(queue, find(queue, "a")))
         marks.let_go("a")
-        stepper.to_the_end()
+        stepper.to_the_end(120)
     assert outcomes(queue) == {"a": ("failed", 3), "b": ("complete", 0)}
     assert marks.submissions("a") == 1
