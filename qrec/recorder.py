@@ -176,6 +176,11 @@ class Recorder:
             return task  # its observer was killed before it could tell of it
         if tmux_tells_more(task, folder):
             return task
+        left = spool.read(spool.spool_path(self.home, task.uid, task.attempt), self.store.place)
+        if left is not None and left.status is not task.status:  # the store was busy when its recorder ended
+            self.take(left)
+            spool.drop(self.home, left)
+            return self.store.get(task.uid)
         ended = ended or shim_ended(folder)  # it may have ended while we looked
         fields = ended_fields(task, ended, limit=process.get("limit")) if ended else lost_fields(task)
         fields["usage"] = {**figures_of(folder), **fields.get("usage", {})}

@@ -21,7 +21,9 @@ from typing import Any, NamedTuple
 import psutil
 import pytest
 
+from qrec.api import Qrec
 from qrec.process import start_ticks
+from qrec.task import Status
 from tests.helpers import ROOT, environment, wait_until
 from tests.terminals import Terminal
 from tests.test_look_back import call
@@ -213,6 +215,22 @@ def test_the_store_is_held_for_the_whole_run(qrec, home, kind, tmp_path):
         assert terminal.seen.startswith(b"out\r\n")
     assert [task["returncode"] for task in qrec("ls", "--json").json] == [0, 3]
     assert qrec("log").out == "out\n"
+
+
+def test_the_store_is_held_at_the_end_and_somebody_looks_after_it(qrec, start, home, kind, tmp_path):
+    """A worker, or `wait`, finds the recorder gone: what it has left tells more than that."""
+    process = start("-q", "run", "sh", "-c", f"until [ -e go ]; do sleep 0.02; done; {FAILS}")
+    door = Qrec(str(home))
+    wait_until(lambda: [task.pid for task in door.find()] not in ([], [None]))
+    (task,) = door.find()
+    with held(home, kind):
+        (tmp_path / "go").touch()
+        assert process.wait(60) == 3
+    door.refresh_tasks([task])
+    (found,) = door.store.find()
+    assert (found.status, found.returncode) == (Status.FAILED, 3)
+    assert door.store.output(found).read("stdout") == b"out\n"
+    assert not list(home.glob("incoming/*.json"))
 
 
 def test_the_store_is_held_under_a_detached_command(qrec, home, kind):
