@@ -149,7 +149,8 @@ class Orphans:
         """Ask those of the tasks to end that run longer than they may, and kill who was asked long ago."""
         self.late = {uid: one for uid, one in self.late.items() if uid in tasks}
         for uid, task in tasks.items():
-            if (late := self.late.get(uid)) is not None:
+            late = self.late.get(uid)
+            if late is not None and late.task.attempt == task.attempt:  # else it has been tried again meanwhile
                 if time.monotonic() >= late.kill_at:
                     late.kill()
             elif (one := self.forsaken(task)) is not None and time.monotonic() >= one.deadline and self.note(one):
